@@ -1,13 +1,17 @@
 """`backward`: m losses and a rule in, `.grad` out."""
 
 import torch
+from torch.distributed import ProcessGroup
 
 from equipoise.core.call import OnNonFinite, Private, prepare
 from equipoise.core.combine import by_gramian, by_rows
+from equipoise.core.groups import Groups
 from equipoise.core.objectives import Losses, Parameters, Preference
 from equipoise.core.onepass import in_one_pass
+from equipoise.core.plan import parse_memory
 from equipoise.core.rule import GramianRule, RowRule, Rule, Scalarizer
 from equipoise.core.step import Step
+from equipoise.core.world import World
 
 
 def backward(
@@ -20,6 +24,10 @@ def backward(
     on_nonfinite: OnNonFinite = "raise",
     scaler: torch.amp.GradScaler | None = None,
     retain_graph: bool = False,
+    max_memory: int | str | None = None,
+    groups: Groups = "all",
+    verify: bool = False,
+    process_group: ProcessGroup | bool | None = None,
 ) -> Step:
     """Give the parameters the direction of a rule: stands where `sum(losses).backward()` stood.
 
@@ -54,7 +62,6 @@ def backward(
     >>> step.names
     ('left', 'right')
     """
-    _refuse_distributed()
     if not isinstance(rule, Scalarizer | GramianRule | RowRule):
         raise TypeError(
             f"{rule!r} is no rule; a rule is an object such as equipoise.aggregation.UPGrad(), a Scalarizer, "
@@ -69,6 +76,10 @@ def backward(
         on_nonfinite=on_nonfinite,
         scale=_scale(scaler),
         retain_graph=retain_graph,
+        world=World.found(process_group),
+        budget=None if max_memory is None else parse_memory(max_memory),
+        groups=groups,
+        verify=verify,
     )
     match rule:
         case Scalarizer() | GramianRule(needs_directions=False):
@@ -85,12 +96,3 @@ def _scale(scaler: torch.amp.GradScaler | None) -> float | None:
         return None
     scaler.scale(torch.ones((), device=scaler._device))
     return scaler.get_scale()
-
-
-def _refuse_distributed() -> None:
-    distributed = torch.distributed
-    if distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1:
-        raise RuntimeError(
-            "backward combines the directions of one process; with more than one the replicas would drift "
-            "apart. Gather the losses of all processes in one, or train in a single process"
-        )

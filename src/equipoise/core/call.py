@@ -1,7 +1,8 @@
 """One call of `backward`, checked: what every route works from."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from typing import Literal
 
@@ -10,7 +11,8 @@ from torch import Tensor
 
 from equipoise.core.collect import is_shared, refuse_complex
 from equipoise.core.errors import NonFiniteDirection
-from equipoise.core.graph import reach
+from equipoise.core.graph import Graph, walk
+from equipoise.core.groups import Groups, check_groups, grouped
 from equipoise.core.objectives import (
     Losses,
     Parameters,
@@ -19,18 +21,21 @@ from equipoise.core.objectives import (
     named_parameters,
     simplex_preference,
 )
+from equipoise.core.plan import names_of
 from equipoise.core.rule import Rule, Scalarizer
+from equipoise.core.world import World, refuse_shards
 
 Private = Literal["own", "weighted"]
 OnNonFinite = Literal["raise", "skip", "mean"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Call:
     """The objectives present, the leaves they share and own, and the caller's choices.
 
     `values` are the losses as (m,) float64 on the CPU. `reached` maps each leaf to give a gradient to
     the bit mask of the losses that reach it. `scale` is the factor of a GradScaler, None without one.
+    `world` are the processes that train together, None for one alone.
     """
 
     names: tuple[str, ...]
@@ -43,13 +48,38 @@ class Call:
     on_nonfinite: OnNonFinite
     scale: float | None
     retain_graph: bool
+    graph: Graph
+    named: dict[str, Tensor] | None = None
+    world: World | None = None
+    budget: int | None = None
+    groups: Groups = "all"
+    verify: bool = False
 
-    @property
+    @cached_property
+    def leaf_names(self) -> list[str]:
+        """A name for each shared parameter."""
+        return names_of(self.shared, self.named)
+
+    @cached_property
+    def grouped(self) -> dict[str, list[Tensor]]:
+        """The shared parameters by group."""
+        return grouped(self.groups, self.shared, self.leaf_names)
+
+    @cached_property
+    def group_of(self) -> dict[Tensor, str]:
+        """The group of each shared parameter."""
+        return {leaf: group for group, leaves in self.grouped.items() for leaf in leaves}
+
+    def block_name(self, leaf: Tensor) -> str:
+        """The place of one shared parameter among all, which a row rule that draws tells them apart by."""
+        return next(str(i) for i, other in enumerate(self.shared) if other is leaf)
+
+    @cached_property
     def shared(self) -> list[Tensor]:
         """Leaves that two or more losses reach, or the only loss."""
         return [leaf for leaf, mask in self.reached.items() if is_shared(mask, len(self.names))]
 
-    @property
+    @cached_property
     def owned(self) -> list[Tensor]:
         """Leaves that belong to one loss among several."""
         return [leaf for leaf, mask in self.reached.items() if not is_shared(mask, len(self.names))]
@@ -93,6 +123,10 @@ def prepare(
     on_nonfinite: OnNonFinite,
     scale: float | None,
     retain_graph: bool,
+    world: World | None = None,
+    budget: int | None = None,
+    groups: Groups = "all",
+    verify: bool = False,
 ) -> Call:
     """Check what the caller gave, and find the leaves; raises ValueError before anything is computed."""
     if on_nonfinite not in ("raise", "skip", "mean"):
@@ -103,8 +137,10 @@ def prepare(
     names = tuple(present)
     if preference is not None and not rule.uses("preference"):
         raise ValueError(f"{type(rule).__name__} takes no preference")
-    reached = reach(list(present.values()))
     chosen = named_parameters(parameters)
+    check_groups(groups, chosen is not None)
+    graph = walk(list(present.values()))
+    reached = graph.reached
     if chosen is not None:
         wanted = {id(parameter) for parameter in chosen.values()}
         reached = {leaf: mask for leaf, mask in reached.items() if id(leaf) in wanted}
@@ -113,10 +149,15 @@ def prepare(
                 "no loss reaches any of the parameters given; are they those of the model trained?"
             )
     refuse_complex(reached)
+    refuse_shards(reached)
+    values = _values(present.values())
+    if world is not None:
+        world.agree(names, reached)
+        values = world.mean(values)
     return Call(
         names=names,
         losses=tuple(present.values()),
-        values=torch.stack([loss.detach().to("cpu", torch.float64) for loss in present.values()]),
+        values=values,
         rule=rule,
         reached=reached,
         preference=simplex_preference(preference, names, _given(losses)),
@@ -124,7 +165,21 @@ def prepare(
         on_nonfinite=on_nonfinite,
         scale=scale,
         retain_graph=retain_graph,
+        graph=graph,
+        named=chosen,
+        world=world,
+        budget=budget,
+        groups=groups,
+        verify=verify,
     )
+
+
+def _values(losses: Iterable[Tensor]) -> Tensor:  # -> (m,)
+    """Losses as float64 on the CPU, with one transfer where they lie on one device."""
+    found = [loss.detach().double() for loss in losses]
+    if len({loss.device for loss in found}) > 1:
+        found = [loss.cpu() for loss in found]
+    return torch.stack(found).cpu()
 
 
 def _given(losses: Losses) -> tuple[str, ...]:

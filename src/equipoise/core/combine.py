@@ -1,81 +1,141 @@
-"""The routes of Gramian and row rules: m rows of gradients, combined block by block."""
+"""The routes of Gramian and row rules: m directions, block by block, into one."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-from equipoise.core.bundle import Bundle, weighted_sum
+from equipoise.core.bundle import Bundle
 from equipoise.core.call import Call, accumulate, all_finite
-from equipoise.core.collect import Rows
-from equipoise.core.step import Step
+from equipoise.core.held import Held, stacked
+from equipoise.core.passes import Collected, Private, collect, faulty
+from equipoise.core.plan import Plan, schedule
+from equipoise.core.step import Group, Step
+from equipoise.core.verify import verify
+
+Gradients = dict[Tensor, Tensor]
 
 
 def by_gramian(call: Call) -> Step:
-    """Gramian -> weights -> weighted sum of rows."""
-    rows, gramian = _collect(call)
-    keep = _keep(call, rows, gramian)
+    """Gramian -> weights -> weighted sum of directions, once for all parameters or for each group."""
+    m = len(call.names)
+    planned = schedule(call.shared, call.leaf_names, call.graph, m, call.budget)
+    retain = call.retain_graph or planned.again or call.verify
+    found = collect(call, planned.shares, retain=retain, release=planned.again)
+    scale = call.scale or 1.0
+    gramian = found.gramian / scale**2
+    keep = _keep(call, faulty(call, gramian, found.private))
     if keep is None:
-        return _overflowed(call, rows)
-    kept = gramian[list(keep)][:, list(keep)]
-    if _plain(call, keep):
-        weights = torch.full((len(keep),), 1 / len(keep), dtype=torch.float64)
-    else:
-        with torch.no_grad():
-            weights = call.weigh(kept, keep).to("cpu", torch.float64)
-        _check_weights(call, weights, len(keep))
-    full = torch.zeros(len(call.names), dtype=torch.float64)
-    full[list(keep)] = weights
-    _write(call, rows, keep, lambda block: weighted_sum(weights, block), full)
-    return _step(call, rows, keep, full, gramian)
+        return overflowed(call, found.private)
+    groups, gradients = {}, {}
+    for name, leaves in call.grouped.items():
+        own = found.gramians[name] / scale**2
+        groups[name] = Group(_weights(call, own, keep), _shown(own, keep))
+        gradients |= _combined(call, leaves, groups[name].weights, found)
+    if call.verify:
+        numbers = {leaf: groups[call.group_of[leaf]].weights.tolist() for leaf in gradients}
+        verify(call, planned.choices, found.held, gradients, numbers)
+    whole = next(iter(groups.values())).weights if len(groups) == 1 else None
+    write(call, gradients, found.private, keep, whole)
+    plan = planned.record("directions", found.bytes, call)
+    return record(call, keep, whole, _shown(gramian, keep), plan, groups if len(groups) > 1 else {})
 
 
 def by_rows(call: Call) -> Step:
     """Rows of one block at a time -> direction of that block."""
     if call.private == "weighted":
         raise ValueError(f'{type(call.rule).__name__} has no weights, so private is "own", not "weighted"')
-    rows, gramian = _collect(call)
-    keep = _keep(call, rows, gramian)
-    if keep is None:
-        return _overflowed(call, rows)
-    blocks = {str(i): _select(block, keep) for i, block in enumerate(rows.shared)}
-    bundle = Bundle([call.names[i] for i in keep], blocks)
-    if _plain(call, keep):
-        found = bundle.combine([1 / len(keep)] * len(keep))
-    else:
+    m, everyone = len(call.names), tuple(range(len(call.names)))
+    planned = schedule(call.shared, call.leaf_names, call.graph, m, call.budget, whole=True)
+    keep, scale, most = everyone, call.scale or 1.0, 0
+    while True:
+        gradients, private, total, bad = {}, {}, torch.zeros(m, m, dtype=torch.float64), None
+        for position, share in enumerate(planned.shares):
+            last = position == len(planned.shares) - 1
+            again = call.retain_graph or call.verify or not last or call.on_nonfinite != "raise"
+            found = collect(call, [share], retain=again, release=True, private=position == 0)
+            if call.verify:
+                verify(call, share.choices, found.held, {}, {})
+            private |= found.private
+            total += found.gramian / scale**2
+            most = max(most, found.bytes)
+            bad = faulty(call, total, private)
+            if call.scale is not None and bool(bad.any()):
+                return overflowed(call, private)
+            kept = _keep(call, bad)
+            if kept != keep and kept is not None and position > 0:
+                break  # what went before was made with an objective that is now left out
+            keep = kept or keep
+            gradients |= dict(_directions(call, found.held, keep))
+        else:
+            break
+        keep = kept or keep
+    write(call, gradients, private, keep, None)
+    return record(call, keep, None, _shown(total, keep), planned.record("rows", most, call))
+
+
+def _directions(
+    call: Call, held: Mapping[Tensor, Held], keep: Sequence[int]
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The direction of each parameter by a row rule, the rows of one parameter in memory at a time."""
+    plain = _plain(call, keep)
+    for leaf, one in held.items():
+        if plain:
+            yield leaf, one.combine([1 / len(keep) if i in keep else 0.0 for i in range(len(call.names))])
+            continue
+        bundle = Bundle([call.names[i] for i in keep], {call.block_name(leaf): stacked(one.rows(), keep)})
         with torch.no_grad():
-            found = bundle.map(call.rule, scale=call.scale or 1.0)
-        if call.scale is None and not all(all_finite(direction) for direction in found.values()):
+            (direction,) = bundle.map(call.rule, scale=call.scale or 1.0).values()
+        if call.scale is None and not all_finite(direction):
             raise ValueError(
                 f"{type(call.rule).__name__} gave a direction that is not finite for finite rows"
             )
-    directions = iter(found.values())
-    _write(call, rows, keep, lambda _: next(directions), None)
-    return _step(call, rows, keep, None, gramian)
+        yield leaf, direction
 
 
-def _collect(call: Call) -> tuple[Rows, Tensor]:
-    rows = Rows(
-        call.losses,
-        call.shared,
-        call.reached,
-        private=call.owned,
-        scale=call.scale or 1.0,
-        retain_graph=call.retain_graph,
-    )
-    blocks = {str(i): block for i, block in enumerate(rows.shared)}
-    gramian = Bundle(call.names, blocks).gramian(check=False)
-    return rows, gramian / (call.scale or 1.0) ** 2
+def _combined(call: Call, leaves: Sequence[Tensor], weights: Tensor, collected: Collected) -> Gradients:
+    """The weighted sum for some parameters: from what is held, else by one more backward pass."""
+    numbers = weights.tolist()
+    held = collected.held
+    found = {leaf: held[leaf].combine(numbers) for leaf in leaves if leaf in held}
+    late = [leaf for leaf in leaves if leaf in collected.reached and leaf not in held]
+    return found | weighted_pass(call, late, numbers, retain=call.retain_graph or call.verify)
 
 
-def _keep(call: Call, rows: Rows, gramian: Tensor) -> tuple[int, ...] | None:
-    """The objectives that are finite; None where a GradScaler is to see the overflow."""
-    finite = gramian.diagonal().isfinite() & call.values.isfinite()
-    for i, gradient in rows.private.values():
-        finite[i] &= all_finite(gradient)
-    if call.scale is not None and not bool(finite.all()):
+def weighted_pass(
+    call: Call, leaves: Sequence[Tensor], weights: Sequence[float], *, retain: bool
+) -> Gradients:
+    """The weighted sum of the gradients of some parameters, by one backward pass over all losses."""
+    used = [i for i, weight in enumerate(weights) if weight != 0]
+    if not leaves or not used:
+        return {leaf: torch.zeros_like(leaf, requires_grad=False) for leaf in leaves}
+    losses = [call.losses[i] for i in used]
+    seeds = [
+        loss.new_full((), weights[i] * (call.scale or 1.0)) for i, loss in zip(used, losses, strict=True)
+    ]
+    found = torch.autograd.grad(losses, leaves, seeds, retain_graph=retain, allow_unused=True)
+    pairs = [(leaf, g) for leaf, g in zip(leaves, found, strict=True) if g is not None]
+    return {leaf: g if call.world is None else call.world.mean(g) for leaf, g in pairs}
+
+
+def _weights(call: Call, gramian: Tensor, keep: Sequence[int]) -> Tensor:  # (m, m) -> (m,)
+    """The rule's weights, zero for what is left out."""
+    if _plain(call, keep):
+        weights = torch.full((len(keep),), 1 / len(keep), dtype=torch.float64)
+    else:
+        with torch.no_grad():
+            weights = call.weigh(gramian[list(keep)][:, list(keep)], keep).to("cpu", torch.float64)
+        _check_weights(call, weights, len(keep))
+    full = torch.zeros(len(call.names), dtype=torch.float64)
+    full[list(keep)] = weights
+    return full if call.world is None else call.world.same(full)
+
+
+def _keep(call: Call, bad: Tensor) -> tuple[int, ...] | None:  # (m,) bool
+    """The objectives to go on with; None where a GradScaler is to see the overflow."""
+    if call.scale is not None and bool(bad.any()):
         return None
-    return call.kept(finite)
+    return call.kept(~bad)
 
 
 def _plain(call: Call, keep: Sequence[int]) -> bool:
@@ -83,26 +143,26 @@ def _plain(call: Call, keep: Sequence[int]) -> bool:
     return call.on_nonfinite == "mean" and len(keep) < len(call.names)
 
 
-def _overflowed(call: Call, rows: Rows) -> Step:
-    weights = torch.full((len(call.names),), 1 / len(call.names), dtype=torch.float64)
-    infinite = torch.full_like(weights, float("inf"))  # also where only a loss overflowed, not its gradient
-    _write(call, rows, range(len(call.names)), lambda block: weighted_sum(infinite, block.abs() + 1), weights)
+def overflowed(call: Call, private: Private) -> Step:
+    """Write infinity, for the GradScaler to find; also where only a loss overflowed, not its gradient."""
+    m = len(call.names)
+    weights = torch.full((m,), 1 / m, dtype=torch.float64)
+    infinite = {leaf: torch.full_like(leaf, float("inf"), requires_grad=False) for leaf in call.shared}
+    write(call, infinite, private, range(m), weights)
     return Step(call.names, call.values, weights, preference=call.preference)
 
 
-def _write(
-    call: Call, rows: Rows, keep: Sequence[int], combine: Callable[[Tensor], Tensor], weights: Tensor | None
+def write(
+    call: Call, gradients: Gradients, private: Private, keep: Sequence[int], weights: Tensor | None
 ) -> None:
-    for leaf, block in zip(call.shared, rows.shared, strict=True):
-        accumulate(leaf, combine(_select(block, keep)))
-    for leaf, (i, gradient) in rows.private.items():
+    """Add to `.grad` what shared parameters get, and private ones by the caller's choice."""
+    for leaf, gradient in gradients.items():
+        accumulate(leaf, gradient)
+    for leaf, (i, gradient) in private.items():
         if i in keep:
             factor = 1.0 if weights is None or call.private == "own" else float(weights[i])
-            accumulate(leaf, gradient * factor)
-
-
-def _select(block: Tensor, keep: Sequence[int]) -> Tensor:  # (m, *shape) -> (k, *shape)
-    return block if len(keep) == len(block) else block[list(keep)]
+            found = gradient if call.world is None else call.world.mean(gradient)
+            accumulate(leaf, found * factor)
 
 
 def _check_weights(call: Call, weights: Tensor, m: int) -> None:
@@ -113,10 +173,31 @@ def _check_weights(call: Call, weights: Tensor, m: int) -> None:
         raise ValueError(f"{name} gave weights that are not finite: {weights.tolist()}")
 
 
-def _step(call: Call, rows: Rows, keep: Sequence[int], weights: Tensor | None, gramian: Tensor) -> Step:
-    """The record; what was skipped is zero in its Gramian."""
-    kept = torch.zeros(len(call.names), dtype=torch.bool)
+def _shown(gramian: Tensor, keep: Sequence[int]) -> Tensor:  # (m, m) -> (m, m)
+    """The Gramian with zero for what was left out."""
+    kept = torch.zeros(len(gramian), dtype=torch.bool)
     kept[list(keep)] = True
-    shown = torch.where(kept & kept[:, None], gramian, 0.0)
-    resolution = max((torch.finfo(block.dtype).eps for block in rows.shared), default=None)
-    return Step(call.names, call.values, weights, shown, resolution, call.skipped(keep), call.preference)
+    return torch.where(kept & kept[:, None], gramian, 0.0)
+
+
+def record(
+    call: Call,
+    keep: Sequence[int],
+    weights: Tensor | None,
+    gramian: Tensor | None,
+    plan: Plan,
+    groups: Mapping[str, Group] | None = None,
+) -> Step:
+    """What the caller is told."""
+    resolution = max((torch.finfo(leaf.dtype).eps for leaf in call.shared), default=None)
+    return Step(
+        call.names,
+        call.values,
+        weights,
+        gramian,
+        resolution,
+        call.skipped(keep),
+        call.preference,
+        plan,
+        groups or {},
+    )

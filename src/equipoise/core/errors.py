@@ -29,3 +29,11 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     near = [folded[k] for k in get_close_matches(name.lower(), folded, n=3, cutoff=0.5)]
     hint = f"nearest: {', '.join(near)}" if near else f"known: {', '.join(known) or 'none'}"
     return f"no {kind} is called {name!r}; {hint}"
+
+
+class VerificationFailed(RuntimeError):
+    """What the engine found for some parameters is not what plain autograd gives. `names` lists them."""
+
+    def __init__(self, names: Iterable[str], detail: str = "") -> None:
+        self.names = tuple(names)
+        super().__init__(f"verify=True: wrong for the parameters {', '.join(self.names)}; {detail}")

@@ -6,12 +6,15 @@ import torch
 from torch import Tensor
 
 EXACT = 65_536
-"""Columns up to which a block is multiplied in float64."""
+"""Numbers up to which a block is multiplied in float64."""
 
 CHUNK = 8_192
 """Columns per partial product of a longer block, in float32 at least, summed in float64. Chunks of
 65,536 columns were no faster and 20 times less accurate (1.5e-6 against 7.6e-8 of the largest entry,
 8 rows of 1,048,576 columns)."""
+
+WINDOW = 32 * CHUNK
+"""Columns multiplied in one call."""
 
 _SAFE = (1e-24, 1e36)
 
@@ -26,14 +29,18 @@ def block_gramian(rows: Tensor, others: Tensor | None = None) -> Tensor:  # (m, 
     left = _flat(rows)
     right = left if others is None else _flat(others)
     coarse = wide(left.dtype)
-    if left.shape[1] <= EXACT:
-        return _accumulate(left, right, torch.float64)
-    gramian = _accumulate(left, right, coarse)
-    if coarse == torch.float32:
-        size = gramian.diagonal() if others is None else gramian.flatten()
-        if not bool(((size.abs() > _SAFE[0]) & (size.abs() < _SAFE[1])).all()):
-            return _accumulate(left, right, torch.float64)
+    if left.numel() <= EXACT:
+        return product(left, right, torch.float64)
+    gramian = product(left, right, coarse)
+    if coarse == torch.float32 and not keeps_digits(gramian.diagonal() if others is None else gramian):
+        return product(left, right, torch.float64)
     return gramian
+
+
+def keeps_digits(squares: Tensor) -> bool:
+    """Whether products of this size could be summed in float32."""
+    size = squares.abs()
+    return bool(((size > _SAFE[0]) & (size < _SAFE[1])).all())
 
 
 def wide(dtype: torch.dtype) -> torch.dtype:
@@ -47,14 +54,25 @@ def _flat(rows: Tensor) -> Tensor:  # (m, *s) -> (m, k)
     return rows.detach().reshape(rows.shape[0], -1)
 
 
-def _accumulate(left: Tensor, right: Tensor, dtype: torch.dtype) -> Tensor:  # (m, k), (n, k) -> (m, n)
+def product(left: Tensor, right: Tensor, dtype: torch.dtype) -> Tensor:  # (m, k), (n, k) -> (m, n)
+    """Inner products of rows, multiplied in `dtype` by chunks that are summed in float64."""
     gramian = torch.zeros(len(left), len(right), dtype=torch.float64, device=left.device)
     with torch.autocast(left.device.type, enabled=False):
-        for start in range(0, left.shape[1], CHUNK):
-            chunk = left[:, start : start + CHUNK].to(dtype)
-            other = chunk if right is left else right[:, start : start + CHUNK].to(left.device, dtype)
-            gramian += chunk @ other.T
+        for start in range(0, left.shape[1], WINDOW):
+            window = left[:, start : start + WINDOW].to(dtype)
+            other = window if right is left else right[:, start : start + WINDOW].to(left.device, dtype)
+            whole = window.shape[1] // CHUNK * CHUNK
+            if whole:
+                gramian += torch.bmm(_chunks(window, whole), _chunks(other, whole).mT).sum(
+                    0, dtype=torch.float64
+                )
+            if whole < window.shape[1]:
+                gramian += window[:, whole:] @ other[:, whole:].T
     return gramian
+
+
+def _chunks(rows: Tensor, whole: int) -> Tensor:  # (m, k) -> (chunks, m, CHUNK)
+    return rows[:, :whole].unflatten(1, (-1, CHUNK)).transpose(0, 1)
 
 
 def cosines(gramian: Tensor) -> Tensor:  # (m, m) -> (m, m)

@@ -6,7 +6,9 @@ import torch
 from torch import Tensor
 
 from equipoise.core.call import Call, accumulate, all_finite, device_of
+from equipoise.core.combine import weighted_pass
 from equipoise.core.errors import NonFiniteDirection
+from equipoise.core.plan import Plan
 from equipoise.core.rule import GramianRule
 from equipoise.core.step import Step
 
@@ -44,7 +46,10 @@ def in_one_pass(call: Call) -> Step:
         accumulate(parameter, gradient)
     full = torch.zeros(len(call.names), dtype=torch.float64)
     full[list(keep)] = weights
-    return Step(call.names, call.values, full, skipped=call.skipped(keep), preference=call.preference)
+    plan = Plan("one pass", 1, traffic=0 if call.world is None else call.world.traffic)
+    return Step(
+        call.names, call.values, full, skipped=call.skipped(keep), preference=call.preference, plan=plan
+    )
 
 
 def _weights(call: Call, keep: Sequence[int]) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:  # -> (k,)
@@ -75,6 +80,9 @@ def _differentiate(call: Call, keep: Sequence[int], weights: Tensor) -> None:
     """Put the gradients into `.grad`, which is empty."""
     retain = call.retain_graph or call.on_nonfinite != "raise"
     scale = call.scale or 1.0
+    if call.world is not None:
+        _differentiate_together(call, keep, weights, retain)
+        return
     losses = [call.losses[i] for i in keep]
     seeds = [loss.new_full((), float(w) * scale) for loss, w in zip(losses, weights, strict=True)]
     owned, common = (call.owned, call.shared) if call.private == "own" else ([], list(call.reached))
@@ -85,6 +93,20 @@ def _differentiate(call: Call, keep: Sequence[int], weights: Tensor) -> None:
         if mine:
             more = retain or position < len(keep) - 1
             torch.autograd.backward(call.losses[i], losses[position].new_full((), scale), more, inputs=mine)
+
+
+def _differentiate_together(call: Call, keep: Sequence[int], weights: Tensor, retain: bool) -> None:
+    """The same over several processes: means of gradients, without the hooks that would reduce them again."""
+    full = torch.zeros(len(call.losses), dtype=torch.float64)
+    full[list(keep)] = weights
+    owned, common = (call.owned, call.shared) if call.private == "own" else ([], list(call.reached))
+    gradients = weighted_pass(call, common, full.tolist(), retain=retain or bool(owned))
+    for position, i in enumerate(keep):
+        mine = [leaf for leaf in owned if call.reached[leaf] >> i & 1]
+        alone = [float(i == j) for j in range(len(call.losses))]
+        gradients |= weighted_pass(call, mine, alone, retain=retain or position < len(keep) - 1)
+    for leaf, gradient in gradients.items():
+        leaf.grad = gradient
 
 
 def _faulty(call: Call) -> list[Tensor]:
@@ -111,6 +133,8 @@ def _without_faulty(call: Call, keep: Sequence[int], faulty: Sequence[Tensor]) -
             torch.autograd.grad(call.losses[i], mine, retain_graph=True, allow_unused=True) if mine else ()
         )
         finite[i] = all(all_finite(gradient) for gradient in found if gradient is not None)
+    if call.world is not None:
+        finite = ~call.world.any(~finite)
     if bool(finite[list(keep)].all()):
         raise NonFiniteDirection(
             [call.names[i] for i in suspects], "each gradient is finite, but their weighted sum overflows"
