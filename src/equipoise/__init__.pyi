@@ -5,8 +5,10 @@ from . import testing as testing
 from .core.backward import backward as backward
 from .core.bundle import Bundle as Bundle
 from .core.collect import gradients as gradients
+from .core.collect import gramian as gramian
 from .core.diagnose import diagnose as diagnose
 from .core.errors import NonFiniteDirection as NonFiniteDirection
+from .core.errors import VerificationFailed as VerificationFailed
 from .core.problem import Metric as Metric
 from .core.problem import Problem as Problem
 from .core.rule import GramianRule as GramianRule

@@ -26,6 +26,7 @@ def backward(
     retain_graph: bool = False,
     max_memory: int | str | None = None,
     groups: Groups = "all",
+    samples: bool = False,
     verify: bool = False,
     process_group: ProcessGroup | bool | None = None,
 ) -> Step:
@@ -80,6 +81,7 @@ def backward(
         budget=None if max_memory is None else parse_memory(max_memory),
         groups=groups,
         verify=verify,
+        samples=samples,
     )
     match rule:
         case Scalarizer() | GramianRule(needs_directions=False):

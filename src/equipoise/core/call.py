@@ -9,9 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from equipoise.core.collect import is_shared, refuse_complex
 from equipoise.core.errors import NonFiniteDirection
-from equipoise.core.graph import Graph, walk
+from equipoise.core.graph import Graph, is_shared, walk
 from equipoise.core.groups import Groups, check_groups, grouped
 from equipoise.core.objectives import (
     Losses,
@@ -19,6 +18,8 @@ from equipoise.core.objectives import (
     Preference,
     named_losses,
     named_parameters,
+    refuse_complex,
+    sample_losses,
     simplex_preference,
 )
 from equipoise.core.plan import names_of
@@ -54,6 +55,13 @@ class Call:
     budget: int | None = None
     groups: Groups = "all"
     verify: bool = False
+    samples: Tensor | None = None
+
+    @property
+    def vector(self) -> Tensor:  # -> (m,)
+        """The losses of the samples as one tensor."""
+        assert self.samples is not None
+        return self.samples
 
     @cached_property
     def leaf_names(self) -> list[str]:
@@ -127,13 +135,17 @@ def prepare(
     budget: int | None = None,
     groups: Groups = "all",
     verify: bool = False,
+    samples: bool = False,
 ) -> Call:
     """Check what the caller gave, and find the leaves; raises ValueError before anything is computed."""
     if on_nonfinite not in ("raise", "skip", "mean"):
         raise ValueError(f'on_nonfinite is {on_nonfinite!r}; it is "raise", "skip" or "mean"')
     if private not in (None, "own", "weighted"):
         raise ValueError(f'private is {private!r}; it is "own", "weighted" or None')
-    present = named_losses(losses)
+    vector = sample_losses(losses) if samples else None
+    if vector is not None and world is not None:
+        raise ValueError("samples=True is for one process; in several, sample i would be another in each")
+    present = named_losses(losses if vector is None else vector.unbind())
     names = tuple(present)
     if preference is not None and not rule.uses("preference"):
         raise ValueError(f"{type(rule).__name__} takes no preference")
@@ -160,7 +172,7 @@ def prepare(
         values=values,
         rule=rule,
         reached=reached,
-        preference=simplex_preference(preference, names, _given(losses)),
+        preference=simplex_preference(preference, names, tuple(names) if samples else _given(losses)),
         private=private or ("weighted" if isinstance(rule, Scalarizer) else "own"),
         on_nonfinite=on_nonfinite,
         scale=scale,
@@ -171,6 +183,7 @@ def prepare(
         budget=budget,
         groups=groups,
         verify=verify,
+        samples=vector,
     )
 
 

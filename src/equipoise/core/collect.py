@@ -1,13 +1,18 @@
-"""From losses to directions: one row of gradients for each objective."""
+"""From losses to directions or to their Gramian, without a rule."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from equipoise.core.bundle import Bundle
-from equipoise.core.graph import reach
-from equipoise.core.objectives import Losses, Parameters, named_losses, named_parameters
+from equipoise.core.bundle import Bundle, raise_unless_finite
+from equipoise.core.call import prepare
+from equipoise.core.graph import is_shared, reach
+from equipoise.core.objectives import Losses, Parameters, named_losses, named_parameters, refuse_complex
+from equipoise.core.passes import collect
+from equipoise.core.plan import parse_memory
+from equipoise.core.rule import GramianRule
+from equipoise.core.schedules import scheduled
 
 
 def gradients(losses: Losses, parameters: Parameters = None, *, retain_graph: bool = False) -> Bundle:
@@ -36,61 +41,62 @@ def gradients(losses: Losses, parameters: Parameters = None, *, retain_graph: bo
             raise ValueError(f"the losses {', '.join(present)} share no parameter; name those to look at")
         named = {f"{i} {tuple(leaf.shape)}": leaf for i, leaf in enumerate(leaves)}
     refuse_complex(named.values())
-    rows = Rows(list(present.values()), list(named.values()), reached, retain_graph=retain_graph)
-    return Bundle(tuple(present), dict(zip(named, rows.shared, strict=True)))
+    rows = _rows(list(present.values()), list(named.values()), retain_graph)
+    return Bundle(tuple(present), dict(zip(named, rows, strict=True)))
 
 
-def is_shared(mask: int, m: int) -> bool:
-    """Whether a leaf that the losses of `mask` reach is shared: by two or more, or by the only one."""
-    return mask.bit_count() > 1 or m == 1
+def gramian(
+    losses: Losses,
+    parameters: Parameters = None,
+    *,
+    samples: bool = False,
+    max_memory: int | str | None = None,
+    retain_graph: bool = False,
+) -> Tensor:  # -> (m, m)
+    """The inner products of the gradients of m losses, without building the gradients where it can be.
 
+    losses: scalar losses by name or in a sequence; with `samples` one tensor (m,) of the losses of m
+        samples, whose Gramian takes two backward passes where the model keeps samples apart.
+    parameters: those to look at; default all that two or more losses reach.
+    max_memory: as for `backward`.
 
-def refuse_complex(leaves: Iterable[Tensor]) -> None:
-    """Raise ValueError for a complex parameter."""
-    for leaf in leaves:
-        if leaf.is_complex():
-            raise ValueError(f"a parameter of shape {tuple(leaf.shape)} is {leaf.dtype}; directions are real")
+    Returns float64 on the CPU, in the order of the losses. Does not touch `.grad`. Raises ValueError for
+    losses or parameters that do not fit, and NonFiniteDirection naming the losses at fault.
 
-
-class Rows:
-    """Gradients of m losses: a block (m, *shape) for each shared leaf, one gradient for each private.
-
-    `private` maps a leaf to (index of its loss, gradient). A loss that does not reach a shared leaf
-    has a zero row there. `scale` multiplies every gradient (the factor of a GradScaler).
+    >>> x = torch.tensor([[1.0, 0.0], [1.0, 2.0]])
+    >>> layer = torch.nn.Linear(2, 1, bias=False)
+    >>> gramian(layer(x)[:, 0], samples=True)
+    tensor([[1., 1.],
+            [1., 5.]], dtype=torch.float64)
     """
-
-    def __init__(
-        self,
-        losses: Sequence[Tensor],
-        shared: Sequence[Tensor],
-        reached: Mapping[Tensor, int],
-        *,
-        private: Sequence[Tensor] = (),
-        scale: float = 1.0,
-        retain_graph: bool = False,
-    ) -> None:
-        m = len(losses)
-        self.shared = [leaf.new_zeros((m, *leaf.shape), requires_grad=False) for leaf in shared]
-        self.private: dict[Tensor, tuple[int, Tensor]] = {}
-        for i, loss in enumerate(losses):
-            wanted = [leaf for leaf in (*shared, *private) if reached.get(leaf, 0) >> i & 1]
-            if not wanted:
-                continue
-            found = torch.autograd.grad(
-                loss,
-                wanted,
-                torch.full_like(loss, scale),
-                retain_graph=retain_graph or i < m - 1,
-                allow_unused=True,
-            )
-            gradient = {id(leaf): g for leaf, g in zip(wanted, found, strict=True) if g is not None}
-            for leaf, block in zip(shared, self.shared, strict=True):
-                if id(leaf) in gradient:
-                    block[i].copy_(_dense(gradient[id(leaf)]))
-            for leaf in private:
-                if id(leaf) in gradient:
-                    self.private[leaf] = (i, gradient[id(leaf)])
+    call = prepare(
+        losses,
+        GramianRule(),
+        parameters=parameters,
+        preference=None,
+        private=None,
+        on_nonfinite="raise",
+        scale=None,
+        retain_graph=retain_graph,
+        budget=None if max_memory is None else parse_memory(max_memory),
+        samples=samples,
+    )
+    if not call.shared:
+        raise ValueError(f"the losses {', '.join(call.names)} share no parameter; name those to look at")
+    planned, _ = scheduled(call)
+    found = collect(call, planned.shares, retain=retain_graph, release=True, private=False)
+    raise_unless_finite(found.gramian, call.names)
+    return found.gramian
 
 
-def _dense(gradient: Tensor) -> Tensor:
-    return gradient if gradient.layout == torch.strided else gradient.to_dense()
+def _rows(losses: Sequence[Tensor], leaves: Sequence[Tensor], retain_graph: bool) -> list[Tensor]:
+    """A block (m, *shape) for each leaf; a loss that does not reach it has a zero row."""
+    m = len(losses)
+    blocks = [leaf.new_zeros((m, *leaf.shape), requires_grad=False) for leaf in leaves]
+    for i, loss in enumerate(losses):
+        seed, keep = torch.ones_like(loss), retain_graph or i < m - 1
+        found = torch.autograd.grad(loss, leaves, seed, retain_graph=keep, allow_unused=True)
+        for block, gradient in zip(blocks, found, strict=True):
+            if gradient is not None:
+                block[i].copy_(gradient if gradient.layout == torch.strided else gradient.to_dense())
+    return blocks

@@ -9,7 +9,8 @@ from equipoise.core.bundle import Bundle
 from equipoise.core.call import Call, accumulate, all_finite
 from equipoise.core.held import Held, stacked
 from equipoise.core.passes import Collected, Private, collect, faulty
-from equipoise.core.plan import Plan, schedule
+from equipoise.core.plan import Plan
+from equipoise.core.schedules import scheduled
 from equipoise.core.step import Group, Step
 from equipoise.core.verify import verify
 
@@ -18,8 +19,7 @@ Gradients = dict[Tensor, Tensor]
 
 def by_gramian(call: Call) -> Step:
     """Gramian -> weights -> weighted sum of directions, once for all parameters or for each group."""
-    m = len(call.names)
-    planned = schedule(call.shared, call.leaf_names, call.graph, m, call.budget)
+    planned, notes = scheduled(call)
     retain = call.retain_graph or planned.again or call.verify
     found = collect(call, planned.shares, retain=retain, release=planned.again)
     scale = call.scale or 1.0
@@ -37,7 +37,8 @@ def by_gramian(call: Call) -> Step:
         verify(call, planned.choices, found.held, gradients, numbers)
     whole = next(iter(groups.values())).weights if len(groups) == 1 else None
     write(call, gradients, found.private, keep, whole)
-    plan = planned.record("directions", found.bytes, call)
+    route = "directions" if call.samples is None else "samples"
+    plan = planned.record(route, found.bytes, call, notes=notes)
     return record(call, keep, whole, _shown(gramian, keep), plan, groups if len(groups) > 1 else {})
 
 
@@ -46,7 +47,7 @@ def by_rows(call: Call) -> Step:
     if call.private == "weighted":
         raise ValueError(f'{type(call.rule).__name__} has no weights, so private is "own", not "weighted"')
     m, everyone = len(call.names), tuple(range(len(call.names)))
-    planned = schedule(call.shared, call.leaf_names, call.graph, m, call.budget, whole=True)
+    planned, notes = scheduled(call, whole=True)
     keep, scale, most = everyone, call.scale or 1.0, 0
     while True:
         gradients, private, total, bad = {}, {}, torch.zeros(m, m, dtype=torch.float64), None
@@ -71,7 +72,7 @@ def by_rows(call: Call) -> Step:
             break
         keep = kept or keep
     write(call, gradients, private, keep, None)
-    return record(call, keep, None, _shown(total, keep), planned.record("rows", most, call))
+    return record(call, keep, None, _shown(total, keep), planned.record("rows", most, call, notes=notes))
 
 
 def _directions(

@@ -82,6 +82,11 @@ def reach(losses: Sequence[Tensor]) -> dict[Tensor, int]:
     return walk(losses).reached
 
 
+def is_shared(mask: int, m: int) -> bool:
+    """Whether a leaf that the losses of `mask` reach is shared: by two or more, or by the only one."""
+    return mask.bit_count() > 1 or m == 1
+
+
 def _topological(roots: Iterable[Any]) -> list[Any]:
     """Every node behind the roots, each before those it leads to."""
     order: list[Any] = []

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from equipoise.core.errors import unknown
 
-Losses = Mapping[str, Tensor | None] | Sequence[Tensor]
+Losses = Mapping[str, Tensor | None] | Sequence[Tensor] | Tensor
 Parameters = nn.Module | Mapping[str, Tensor] | Iterable[Tensor] | Iterable[tuple[str, Tensor]] | None
 Preference = Tensor | Sequence[float] | Mapping[str, float] | None
 
@@ -32,6 +32,23 @@ def named_losses(losses: Losses) -> dict[str, Tensor]:
         if not loss.requires_grad:
             raise ValueError(f"the loss of {name!r} depends on nothing that requires a gradient")
     return {name: loss.reshape(()) if loss.dim() else loss for name, loss in present.items()}
+
+
+def sample_losses(losses: Losses) -> Tensor:  # -> (m,)
+    """The losses of m samples.
+
+    Raises ValueError for anything but one vector that needs a gradient: a loss that is not a mean over
+    samples (a gap of rates, a ranking or contrastive loss) is an objective of the batch.
+    """
+    if not isinstance(losses, Tensor) or losses.dim() != 1 or losses.numel() == 0:
+        got = f"a tensor of shape {tuple(losses.shape)}" if isinstance(losses, Tensor) else repr(losses)
+        raise ValueError(
+            f"samples=True takes one loss for each sample, a tensor (m,), such as cross_entropy(..., "
+            f'reduction="none"); got {got[:80]}. A loss of the whole batch is an ordinary objective'
+        )
+    if not losses.requires_grad:
+        raise ValueError("the losses of the samples depend on nothing that requires a gradient")
+    return losses
 
 
 def named_parameters(parameters: Parameters) -> dict[str, Tensor] | None:
@@ -65,6 +82,13 @@ def _pairs(
     else:
         for position, entry in enumerate(parameters):
             yield (str(position), entry) if isinstance(entry, Tensor) else entry
+
+
+def refuse_complex(leaves: Iterable[Tensor]) -> None:
+    """Raise ValueError for a complex parameter."""
+    for leaf in leaves:
+        if leaf.is_complex():
+            raise ValueError(f"a parameter of shape {tuple(leaf.shape)} is {leaf.dtype}; directions are real")
 
 
 def simplex_preference(

@@ -12,6 +12,7 @@ from equipoise.core.ghost.embedding import EmbeddingUse
 from equipoise.core.ghost.use import FactoredUse
 from equipoise.core.gramian import EXACT, keeps_digits
 from equipoise.core.held import Dense, Factored, Held, Touched, scatter, side_by_side
+from equipoise.core.persample import sample_sweep
 from equipoise.core.plan import Choice, Share
 
 Private = dict[Tensor, tuple[int, Tensor]]
@@ -55,7 +56,7 @@ def collect(
             found.held.clear()
         owned = call.owned if private and position == 0 else []
         if share.rows is None:
-            held = sweep(call, share.choices, owned, found.private, retain=retain or not last)
+            held = _gone_through(call, share.choices, owned, found.private, retain=retain or not last)
             if call.world is not None:
                 held = {leaf: call.world.reduce(one) for leaf, one in held.items()}
             found.held |= held
@@ -71,6 +72,16 @@ def collect(
             found.bytes = max(found.bytes, (share.rows + 1) * leaf.nbytes)
         found.bytes = max(found.bytes, sum(one.bytes() for one in found.held.values()))
     return found
+
+
+def _gone_through(
+    call: Call, choices: Sequence[Choice], private: Sequence[Tensor], own: Private, *, retain: bool
+) -> dict[Tensor, Held]:
+    """What is held of some parameters: of all samples at once where that was chosen, else by objective."""
+    at_once = [choice for choice in choices if choice.form == "samples"]
+    others = [choice for choice in choices if choice.form != "samples"]
+    held = sample_sweep(call, at_once, retain=retain or bool(others or private)) if at_once else {}
+    return held | (sweep(call, others, private, own, retain=retain) if others or private else {})
 
 
 def sweep(

@@ -14,7 +14,7 @@ from equipoise.core.graph import Graph
 if TYPE_CHECKING:
     from equipoise.core.call import Call
 
-Form = Literal["ghost", "touched", "block", "explicit"]
+Form = Literal["ghost", "touched", "block", "explicit", "samples"]
 
 MOVE = 20
 """Multiplications that take as long as moving one number through memory: about 50 billion of the former
@@ -30,8 +30,9 @@ class Choice:
 
     "ghost": inner products from the layer's inputs and output gradients; "touched": the rows of a table
     that were looked up; "block": the gradients themselves, which a layer rule could have avoided but not
-    more cheaply; "explicit": the gradients themselves, since no layer rule covers every use. `held` are
-    the bytes kept until the weights are known, `passing` those needed for a moment beside them.
+    more cheaply; "explicit": the gradients themselves, since no layer rule covers every use; "samples":
+    the output gradients of all samples, from one pass. `held` are the bytes kept until the weights are
+    known, `passing` those needed for a moment beside them.
     """
 
     leaf: Tensor
@@ -45,7 +46,9 @@ class Choice:
     @property
     def targets(self) -> list[Any]:
         """Where a backward pass is to bring gradients for this form: the outputs of layers, or the leaf."""
-        return [use.edge for use in self.uses] if self.form in ("ghost", "touched") else [self.leaf]
+        return (
+            [use.edge for use in self.uses] if self.form in ("ghost", "touched", "samples") else [self.leaf]
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +131,7 @@ def choose(leaf: Tensor, name: str, graph: Graph, m: int) -> Choice:
             return Choice(leaf, name, "touched", held, leaf.nbytes, 4.0 * moved * MOVE, uses)
     n = sum(use.n for use in factored)
     block = m * (n * size + 3.0 * size * MOVE)
-    if len(factored) == len(uses):
+    if len(factored) == len(uses) and len({(use.transposed, use.a, use.o) for use in factored}) == 1:
         a, o, groups = factored[0].a, factored[0].o, factored[0].groups
         out = groups * n * o
         unfolded = sum(use.unfolded for use in factored)
@@ -165,6 +168,8 @@ class Share:
 
     def passes(self, m: int) -> int:
         """Backward passes: each chunk of objectives is held once and meets all that come after."""
+        if self.choices and all(choice.form == "samples" for choice in self.choices):
+            return 1
         return m if self.rows is None else sum(m - start for start in range(0, m, self.rows))
 
 
@@ -239,12 +244,19 @@ def schedule(
     `budget` in bytes; None is `default_budget`, which for `whole` (all rows of a parameter are needed at a
     time) grows to what the largest parameter takes.
     """
-    choices = tuple(choose(leaf, name, graph, m) for leaf, name in zip(leaves, names, strict=True))
+    choices = [choose(leaf, name, graph, m) for leaf, name in zip(leaves, names, strict=True)]
+    return shared_out(choices, leaves, m, budget, whole)
+
+
+def shared_out(
+    choices: Sequence[Choice], leaves: Sequence[Tensor], m: int, budget: int | None, whole: bool = False
+) -> Schedule:
+    """The schedule of some choices within a budget."""
     if budget is None:
         budget = default_budget(leaves)
         least = max((c.held + c.passing if whole else 2 * c.leaf.nbytes for c in choices), default=0)
         budget = max(budget, least)
-    return Schedule(choices, tuple(shares(choices, budget, whole)) or (Share(()),), m)
+    return Schedule(tuple(choices), tuple(shares(choices, budget, whole)) or (Share(()),), m)
 
 
 def parse_memory(text: str | int) -> int:

@@ -109,8 +109,8 @@ def refuse_shards(leaves: Iterable[Tensor]) -> None:
         if any(id(parameter) in known for parameter in whole if parameter is not None):
             raise RuntimeError(
                 f"{type(module).__name__} is under fully_shard, which frees and scatters its parameters "
-                "during one backward pass where m directions need m; what is missing is a reduction of directions "
-                "over shards. Use DistributedDataParallel"
+                "during one backward pass where m directions need m; what is missing is a reduction of "
+                "directions over shards. Use DistributedDataParallel"
             )
 
 

@@ -18,6 +18,8 @@ class ConvolutionUse(FactoredUse):
     Padding other than zeros is a layer of its own before the convolution and needs nothing here.
     """
 
+    transposed = True
+
     def __init__(self, node: Any, inputs: Tensor, kernel: torch.Size) -> None:
         super().__init__(node)
         self.inputs = inputs
@@ -72,3 +74,6 @@ class ConvolutionUse(FactoredUse):
             self.groups,
             [False, True, False],
         )[1]
+
+    def matrix(self, product: Tensor) -> Tensor:  # (k, groups, o, a) -> (k, *kernel)
+        return product.reshape(len(product), *self.kernel)

@@ -13,7 +13,8 @@ NODES = {"EmbeddingBackward0": 0}
 class EmbeddingUse(Use):
     """A look-up in a graph: row v of the gradient is the sum of D over the places that hold v.
 
-    `index` (n,) are the rows looked up, `places` (n,) where in the flattened output; padding is left out.
+    `index` (n,) are the rows looked up, `places` (n,) where in the flattened output, None for all of it;
+    padding is left out of both, and stands in `all_index`.
     """
 
     def __init__(self, node: Any, index: Tensor, words: int) -> None:
@@ -21,15 +22,21 @@ class EmbeddingUse(Use):
         self.width = self.out[-1]
         self.words = words
         self.sparse = bool(node._saved_sparse)
-        flat, padding = index.reshape(-1), int(node._saved_padding_idx)
-        self.places = (flat != padding).nonzero()[:, 0] if padding >= 0 else None
-        self.index = flat if self.places is None else flat[self.places]
+        self.all_index = index.reshape(-1)
+        self.padding = int(node._saved_padding_idx)
+        self.places = (self.all_index != self.padding).nonzero()[:, 0] if self.padding >= 0 else None
+        self.index = self.all_index if self.places is None else self.all_index[self.places]
 
     @classmethod
     def read(cls, node: Any, slot: int, transposed: bool) -> "EmbeddingUse | None":
         """The use of a table; None where its gradients are divided by how often a row occurs."""
         index = None if transposed or node._saved_scale_grad_by_freq else saved(node, "indices")
         return None if index is None else cls(node, index, int(node._saved_weight_sym_argsize_0))
+
+    @property
+    def counts(self) -> Tensor:  # -> (all,) bool
+        """Which of all look-ups have a gradient."""
+        return self.all_index != self.padding
 
     def looked_up(self, d: Tensor) -> Tensor:  # (k, *out) -> (k, n, width)
         """D at the places that count."""

@@ -41,3 +41,6 @@ class LinearUse(FactoredUse):
         d = d.to(self.inputs.dtype)
         found = d.mT @ self.inputs if self.transposed else self.inputs.mT @ d
         return found if self.factor == 1 else found * self.factor
+
+    def matrix(self, product: Tensor) -> Tensor:  # (k, 1, o, a) -> (k, o, a) or (k, a, o)
+        return product[:, 0] if self.transposed else product[:, 0].mT

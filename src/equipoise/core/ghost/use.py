@@ -17,6 +17,7 @@ class Use(ABC):
     edge: GradientEdge
     out: torch.Size
     dtype: torch.dtype
+    places_first = False  # whether the first axis of the output runs over places, and samples within each
 
     def __init__(self, node: Any) -> None:
         """Note the output of a node."""
@@ -40,6 +41,11 @@ class FactoredUse(Use):
     n: int
     a: int
     o: int
+    transposed: bool  # whether the parameter is laid out as D'A, not as A'D
+
+    def matrix(self, product: Tensor) -> Tensor:  # (k, groups, o, a) -> (k, shape of the parameter)
+        """Products D'A of several places in the layout of the parameter."""
+        raise NotImplementedError
 
     @abstractmethod
     def left(self) -> Tensor:  # -> (groups, n, a)

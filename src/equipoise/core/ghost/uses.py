@@ -4,10 +4,11 @@ from typing import Any
 
 from torch import Tensor
 
-from equipoise.core.ghost import convolution, embedding, linear
+from equipoise.core.ghost import convolution, embedding, linear, reduced
 from equipoise.core.ghost.convolution import ConvolutionUse
 from equipoise.core.ghost.embedding import EmbeddingUse
 from equipoise.core.ghost.linear import LinearUse
+from equipoise.core.ghost.reduced import ReducedUse
 from equipoise.core.ghost.use import Use
 from equipoise.core.graph import VIEWS, Graph
 
@@ -26,9 +27,9 @@ def uses_of(leaf: Tensor, graph: Graph) -> list[Use] | None:
     if leaf._backward_hooks:
         return None
     found: list[Use] = []
-    pending = [(user, False) for user in graph.users_of(leaf)]
+    pending = [(user, False, False) for user in graph.users_of(leaf)]
     while pending:
-        user, transposed = pending.pop()
+        user, transposed, viewed = pending.pop()
         if user is None:
             return None
         kind = type(user.node).__name__
@@ -36,10 +37,13 @@ def uses_of(leaf: Tensor, graph: Graph) -> list[Use] | None:
             turned = _swaps(user.node, kind)
             if leaf.dim() != 2 and kind != "ToCopyBackward0":
                 return None
-            pending += [(nxt, transposed ^ turned) for nxt in graph.users.get(user.node, [])]
+            viewed = viewed or kind != "ToCopyBackward0"
+            pending += [(nxt, transposed ^ turned, viewed) for nxt in graph.users.get(user.node, [])]
             continue
         read = READERS.get(kind)
         use = read(user.node, user.slot, transposed) if read else None
+        if use is None and kind in reduced.NODES and not viewed:
+            use = ReducedUse.read(user.node, user.slot, leaf)
         if use is None:
             return None
         found.append(use)
