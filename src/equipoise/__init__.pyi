@@ -2,6 +2,7 @@ from . import aggregation as aggregation
 from . import problems as problems
 from . import scalarization as scalarization
 from . import testing as testing
+from .core.accumulate import Accumulator as Accumulator
 from .core.backward import backward as backward
 from .core.bundle import Bundle as Bundle
 from .core.collect import gradients as gradients

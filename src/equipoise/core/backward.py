@@ -1,8 +1,11 @@
 """`backward`: m losses and a rule in, `.grad` out."""
 
+from typing import Literal
+
 import torch
 from torch.distributed import ProcessGroup
 
+from equipoise.core.approximate import Features, by_features, by_previous, by_sketch, reusable
 from equipoise.core.call import OnNonFinite, Private, prepare
 from equipoise.core.combine import by_gramian, by_rows
 from equipoise.core.groups import Groups
@@ -10,6 +13,7 @@ from equipoise.core.objectives import Losses, Parameters, Preference
 from equipoise.core.onepass import in_one_pass
 from equipoise.core.plan import parse_memory
 from equipoise.core.rule import GramianRule, RowRule, Rule, Scalarizer
+from equipoise.core.scaling import scale_of
 from equipoise.core.step import Step
 from equipoise.core.world import World
 
@@ -26,6 +30,11 @@ def backward(
     retain_graph: bool = False,
     max_memory: int | str | None = None,
     groups: Groups = "all",
+    gramian: Literal["exact", "sketch"] = "exact",
+    sketch_size: int = 64,
+    features: Features | None = None,
+    weights_every: int = 1,
+    previous: Step | None = None,
     samples: bool = False,
     verify: bool = False,
     process_group: ProcessGroup | bool | None = None,
@@ -68,6 +77,7 @@ def backward(
             f"{rule!r} is no rule; a rule is an object such as equipoise.aggregation.UPGrad(), a Scalarizer, "
             "GramianRule or RowRule"
         )
+    _check_route(rule, gramian, features, weights_every, groups, samples)
     call = prepare(
         losses,
         rule,
@@ -75,7 +85,7 @@ def backward(
         preference=preference,
         private=private,
         on_nonfinite=on_nonfinite,
-        scale=_scale(scaler),
+        scale=scale_of(scaler),
         retain_graph=retain_graph,
         world=World.found(process_group),
         budget=None if max_memory is None else parse_memory(max_memory),
@@ -83,18 +93,39 @@ def backward(
         verify=verify,
         samples=samples,
     )
-    match rule:
-        case Scalarizer() | GramianRule(needs_directions=False):
-            return in_one_pass(call)
-        case GramianRule():
-            return by_gramian(call)
-        case RowRule():
-            return by_rows(call)
+    if isinstance(rule, Scalarizer) or (isinstance(rule, GramianRule) and not rule.needs_directions):
+        return in_one_pass(call)
+    if isinstance(rule, RowRule):
+        return by_rows(call)
+    if previous is not None and reusable(call, previous, weights_every):
+        return by_previous(call, previous)
+    if features is not None:
+        return by_features(call, features)
+    return by_gramian(call) if gramian == "exact" else by_sketch(call, sketch_size)
 
 
-def _scale(scaler: torch.amp.GradScaler | None) -> float | None:
-    """The scaler's factor; a fresh scaler is brought to life, which its own `scale` would have done."""
-    if scaler is None or not scaler.is_enabled():
-        return None
-    scaler.scale(torch.ones((), device=scaler._device))
-    return scaler.get_scale()
+def _check_route(
+    rule: Rule, gramian: str, features: object, weights_every: int, groups: object, samples: bool
+) -> None:
+    """Raise ValueError for ways to the weights that do not go together."""
+    if gramian not in ("exact", "sketch"):
+        raise ValueError(f'gramian is {gramian!r}; it is "exact" or "sketch"')
+    if weights_every < 1:
+        raise ValueError(f"weights_every is {weights_every}; it counts steps, 1 for fresh weights in each")
+    asked = {
+        "features": features is not None,
+        "weights_every": weights_every > 1,
+        'gramian="sketch"': gramian == "sketch",
+        "samples": samples,
+    }
+    chosen = [name for name, yes in asked.items() if yes]
+    if len(chosen) > 1 and set(chosen) != {"features", "weights_every"}:
+        raise ValueError(f"{' and '.join(chosen)} do not go together; choose one")
+    if chosen and not isinstance(rule, GramianRule) and chosen != ["samples"]:
+        raise ValueError(f"{chosen[0]} is for rules with a Gramian; {type(rule).__name__} has none")
+    if groups != "all" and chosen and chosen[0] in ("features", "weights_every"):
+        raise ValueError(f"{chosen[0]} finds one set of weights; it does not go with groups={groups!r}")
+    if groups != "all" and not (isinstance(rule, GramianRule) and rule.needs_directions):
+        raise ValueError(
+            f"groups is for rules that take a Gramian; {type(rule).__name__} gives the same update for any"
+        )

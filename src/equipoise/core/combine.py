@@ -9,7 +9,7 @@ from equipoise.core.bundle import Bundle
 from equipoise.core.call import Call, accumulate, all_finite
 from equipoise.core.held import Held, stacked
 from equipoise.core.passes import Collected, Private, collect, faulty
-from equipoise.core.plan import Plan
+from equipoise.core.plan import Choice, Plan
 from equipoise.core.schedules import scheduled
 from equipoise.core.step import Group, Step
 from equipoise.core.verify import verify
@@ -22,6 +22,12 @@ def by_gramian(call: Call) -> Step:
     planned, notes = scheduled(call)
     retain = call.retain_graph or planned.again or call.verify
     found = collect(call, planned.shares, retain=retain, release=planned.again)
+    route = "directions" if call.samples is None else "samples"
+    return settle(call, found, planned.record(route, found.bytes, call, notes=notes), planned.choices)
+
+
+def settle(call: Call, found: Collected, plan: Plan, choices: Sequence[Choice] = ()) -> Step:
+    """Weights from the Gramians, the update into `.grad`."""
     scale = call.scale or 1.0
     gramian = found.gramian / scale**2
     keep = _keep(call, faulty(call, gramian, found.private))
@@ -34,11 +40,9 @@ def by_gramian(call: Call) -> Step:
         gradients |= _combined(call, leaves, groups[name].weights, found)
     if call.verify:
         numbers = {leaf: groups[call.group_of[leaf]].weights.tolist() for leaf in gradients}
-        verify(call, planned.choices, found.held, gradients, numbers)
+        verify(call, choices, found.held, gradients, numbers)
     whole = next(iter(groups.values())).weights if len(groups) == 1 else None
     write(call, gradients, found.private, keep, whole)
-    route = "directions" if call.samples is None else "samples"
-    plan = planned.record(route, found.bytes, call, notes=notes)
     return record(call, keep, whole, _shown(gramian, keep), plan, groups if len(groups) > 1 else {})
 
 
@@ -73,6 +77,18 @@ def by_rows(call: Call) -> Step:
         keep = kept or keep
     write(call, gradients, private, keep, None)
     return record(call, keep, None, _shown(total, keep), planned.record("rows", most, call, notes=notes))
+
+
+def settle_rows(call: Call, found: Collected, plan: Plan) -> Step:
+    """The direction of a row rule from what is held of all parameters, into `.grad`."""
+    if call.private == "weighted":
+        raise ValueError(f'{type(call.rule).__name__} has no weights, so private is "own", not "weighted"')
+    gramian = found.gramian / (call.scale or 1.0) ** 2
+    keep = _keep(call, faulty(call, gramian, found.private))
+    if keep is None:
+        return overflowed(call, found.private)
+    write(call, dict(_directions(call, found.held, keep)), found.private, keep, None)
+    return record(call, keep, None, _shown(gramian, keep), plan)
 
 
 def _directions(

@@ -23,6 +23,8 @@ Found = Sequence[Tensor | None]
 class Held(ABC):
     """m directions of one parameter in the form that is cheapest to keep."""
 
+    form = "block"
+
     @abstractmethod
     def gramian(self, m: int, exact: bool = False) -> Tensor:  # -> (m, m)
         """Inner products, float64 on the device of the parameter; `exact` multiplies in float64."""
@@ -38,6 +40,14 @@ class Held(ABC):
     @abstractmethod
     def rows(self) -> list[Tensor | None]:  # -> m of shape
         """All directions, None where one is zero."""
+
+    @abstractmethod
+    def times(self, factor: float) -> "Held":
+        """The directions times a factor; what this one holds may serve the new one."""
+
+    def plus(self, other: "Held") -> "Held":
+        """The sum with other directions of the same parameter; neither serves any more after this."""
+        return Dense(_added(self.rows(), other.rows()))
 
     @abstractmethod
     def bytes(self) -> int:
@@ -76,6 +86,9 @@ class Dense(Held):
     def rows(self) -> list[Tensor | None]:  # -> m of shape
         return list(self._rows)
 
+    def times(self, factor: float) -> "Dense":
+        return Dense([None if row is None else row * factor for row in self._rows])
+
     def bytes(self) -> int:
         return sum(row.nbytes for row in self._rows if row is not None)
 
@@ -101,6 +114,8 @@ def side_by_side(blocks: Sequence[Dense]) -> Dense:
 
 class Factored(Held):
     """The output gradients of the layers that use the parameter, beside their inputs in the graph."""
+
+    form = "ghost"
 
     def __init__(self, uses: Sequence[FactoredUse], found: Sequence[Found], like: Tensor) -> None:
         self.uses = uses
@@ -152,6 +167,18 @@ class Factored(Held):
     def rows(self) -> list[Tensor | None]:  # -> m of shape
         return [self.row(i) for i in range(self.m)]
 
+    def times(self, factor: float) -> "Factored":
+        found = [[None if d is None else d * factor for d in place] for place in self.found]
+        return Factored(self.uses, found, self.like)
+
+    def plus(self, other: Held) -> Held:
+        if isinstance(other, Factored) and (self.a, self.o) == (other.a, other.o):
+            both = Factored([*self.uses, *other.uses], [*self.found, *other.found], self.like)
+            inputs = both.groups * both.n * both.a * self.like.itemsize
+            if both.bytes() + inputs < self.m * self.like.nbytes:
+                return both
+        return super().plus(other)
+
     def bytes(self) -> int:
         return sum(d.nbytes for place in self.found for d in place if d is not None)
 
@@ -159,28 +186,27 @@ class Factored(Held):
 class Touched(Held):
     """The rows of a table that the batch looked up, for each objective."""
 
-    def __init__(self, uses: Sequence[EmbeddingUse], found: Sequence[Found], like: Tensor) -> None:
-        self.index, self.inverse = touched(list(uses))
-        self.like = like
-        self.sparse = all(use.sparse for use in uses)
-        looked_up = [
-            [None if d is None else use.looked_up(d[None])[0] for d in place]
-            for use, place in zip(uses, found, strict=True)
-        ]
-        sizes = [len(use.index) for use in uses]
-        self.values = Dense([self._summed(sizes, parts) for parts in zip(*looked_up, strict=True)])
+    form = "touched"
 
-    def _summed(self, sizes: Sequence[int], parts: Sequence[Tensor | None]) -> Tensor | None:
-        there = [part for part in parts if part is not None]
-        if not there:
-            return None
-        values = there[0].new_zeros(len(self.index), there[0].shape[1], dtype=wide(there[0].dtype))
-        start = 0
-        for size, part in zip(sizes, parts, strict=True):
-            if part is not None:
-                values.index_add_(0, self.inverse[start : start + size], part.to(values.dtype))
-            start += size
-        return values
+    def __init__(self, index: Tensor, values: Dense, like: Tensor, sparse: bool) -> None:
+        """`index` (u,): rows of the table, each once; `values`: (u, width) for each direction."""
+        self.index = index
+        self.values = values
+        self.like = like
+        self.sparse = sparse
+
+    @classmethod
+    def of(cls, uses: Sequence[EmbeddingUse], found: Sequence[Found], like: Tensor) -> "Touched":
+        """Sum up the output gradients (`found`, for each use and objective) over the places of each row."""
+        index, inverse = touched(list(uses))
+        sides = inverse.split([len(use.index) for use in uses])
+        rows: list[Tensor | None] = []
+        for place in zip(*found, strict=True):
+            looked_up = [
+                None if d is None else use.looked_up(d[None])[0] for use, d in zip(uses, place, strict=True)
+            ]
+            rows.append(_placed(len(index), list(zip(sides, looked_up, strict=True))))
+        return cls(index, Dense(rows), like, all(use.sparse for use in uses))
 
     def gramian(self, m: int, exact: bool = False) -> Tensor:  # -> (m, m)
         return self.values.gramian(m, exact)
@@ -203,6 +229,20 @@ class Touched(Held):
             )
         return self.like.new_zeros(self.like.shape).index_copy_(0, self.index, values)
 
+    def times(self, factor: float) -> "Touched":
+        return Touched(self.index, self.values.times(factor), self.like, self.sparse)
+
+    def plus(self, other: Held) -> Held:
+        if not isinstance(other, Touched):
+            return super().plus(other)
+        index, inverse = torch.unique(torch.cat([self.index, other.index]), return_inverse=True)
+        if len(index) >= len(self.like):
+            return super().plus(other)
+        sides = inverse.split([len(self.index), len(other.index)])
+        pairs = zip(self.values.rows(), other.values.rows(), strict=True)
+        rows = [_placed(len(index), list(zip(sides, pair, strict=True))) for pair in pairs]
+        return Touched(index, Dense(rows), self.like, self.sparse and other.sparse)
+
     def bytes(self) -> int:
         return self.values.bytes()
 
@@ -215,6 +255,24 @@ def scatter(gramian: Tensor, there: Sequence[int], m: int) -> Tensor:  # (k, k) 
     whole = gramian.new_zeros(m, m)
     whole[index[:, None], index] = gramian
     return whole
+
+
+def _placed(rows: int, parts: Sequence[tuple[Tensor, Tensor | None]]) -> Tensor | None:  # -> (rows, width)
+    """Parts (n, width) summed into the rows that go with them, None where there are none."""
+    there = [(where, part) for where, part in parts if part is not None]
+    if not there:
+        return None
+    like = there[0][1]
+    total = like.new_zeros(rows, like.shape[1], dtype=wide(like.dtype))
+    for where, part in there:
+        total.index_add_(0, where, part.to(total.dtype))
+    return total
+
+
+def _added(rows: Sequence[Tensor | None], others: Sequence[Tensor | None]) -> list[Tensor | None]:
+    """Sums of rows; the first of each pair is overwritten."""
+    pairs = zip(rows, others, strict=True)
+    return [one if other is None else other if one is None else one.add_(other) for one, other in pairs]
 
 
 def symmetric(entries: Sequence[Tensor]) -> Tensor:  # -> (2, 2), or (1, 1)

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from equipoise.core.call import Call, accumulate, all_finite, device_of
-from equipoise.core.combine import weighted_pass
+from equipoise.core.combine import overflowed, record, weighted_pass, write
 from equipoise.core.errors import NonFiniteDirection
+from equipoise.core.passes import Collected, faulty
 from equipoise.core.plan import Plan
 from equipoise.core.rule import GramianRule
 from equipoise.core.step import Step
@@ -145,3 +146,20 @@ def _without_faulty(call: Call, keep: Sequence[int], faulty: Sequence[Tensor]) -
 def _restore(before: dict[Tensor, Tensor | None]) -> None:
     for leaf, gradient in before.items():
         leaf.grad = gradient
+
+
+def weigh_losses(call: Call, found: Collected, plan: Plan) -> Step:
+    """The same from directions that are held already: the weights come from the losses alone."""
+    gramian = found.gramian / (call.scale or 1.0) ** 2
+    bad = faulty(call, gramian, found.private)
+    if call.scale is not None and bool(bad.any()):
+        return overflowed(call, found.private)
+    keep = call.kept(~bad)
+    weights, learned = _weights(call, keep)
+    full = torch.zeros(len(call.names), dtype=torch.float64)
+    full[list(keep)] = weights
+    gradients = {leaf: one.combine(full.tolist()) for leaf, one in found.held.items()}
+    write(call, gradients, found.private, keep, full)
+    for parameter, gradient in learned:
+        accumulate(parameter, gradient)
+    return record(call, keep, full, None, plan)

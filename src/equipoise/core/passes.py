@@ -93,6 +93,7 @@ def sweep(
     """
     m = len(call.losses)
     targets = [(choice.leaf, target) for choice in choices for target in choice.targets]
+    sketches = [choice.sketch for choice in choices for _ in choice.targets]
     found: list[list[Tensor | None]] = [[None] * m for _ in targets]
     for i in range(m):
         wanted = [k for k, (leaf, _) in enumerate(targets) if call.reached[leaf] >> i & 1]
@@ -100,7 +101,8 @@ def sweep(
         to = [*(targets[k][1] for k in wanted), *mine]
         gradients = differentiate(call, i, to, retain=retain or i < m - 1)
         for k, gradient in zip(wanted, gradients, strict=False):
-            found[k][i] = gradient
+            sketch = sketches[k]
+            found[k][i] = gradient if gradient is None or sketch is None else sketch(gradient)
         for leaf, gradient in zip(mine, gradients[len(wanted) :], strict=True):
             if gradient is not None:
                 own[leaf] = (i, gradient)
@@ -119,7 +121,7 @@ def hold(choice: Choice, found: Sequence[Sequence[Tensor | None]]) -> Held | Non
             uses = cast("list[FactoredUse]", [choice.uses[k] for k in used])
             return Factored(uses, [found[k] for k in used], choice.leaf)
         case "touched":
-            return Touched(cast("list[EmbeddingUse]", choice.uses), found, choice.leaf)
+            return Touched.of(cast("list[EmbeddingUse]", choice.uses), found, choice.leaf)
     return Dense(found[0])
 
 

@@ -1,5 +1,6 @@
 """How the m directions of each parameter are to be formed, by a stated cost model, within a budget."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,8 +14,9 @@ from equipoise.core.graph import Graph
 
 if TYPE_CHECKING:
     from equipoise.core.call import Call
+    from equipoise.core.held import Held
 
-Form = Literal["ghost", "touched", "block", "explicit", "samples"]
+Form = Literal["ghost", "touched", "block", "explicit", "samples", "sketch"]
 
 MOVE = 20
 """Multiplications that take as long as moving one number through memory: about 50 billion of the former
@@ -24,6 +26,14 @@ FLOOR = 256 << 20
 COPIES = 4
 
 
+class Sketch(ABC):
+    """What makes less of a layer's output gradient as soon as it arrives."""
+
+    @abstractmethod
+    def __call__(self, d: Tensor) -> Tensor:
+        """The sketch of the parameter's gradient."""
+
+
 @dataclass(frozen=True, slots=True)
 class Choice:
     """The form chosen for one parameter.
@@ -31,7 +41,8 @@ class Choice:
     "ghost": inner products from the layer's inputs and output gradients; "touched": the rows of a table
     that were looked up; "block": the gradients themselves, which a layer rule could have avoided but not
     more cheaply; "explicit": the gradients themselves, since no layer rule covers every use; "samples":
-    the output gradients of all samples, from one pass. `held` are the bytes kept until the weights are
+    the output gradients of all samples, from one pass; "sketch": random projections of the gradients, made
+    by `sketch`. `held` are the bytes kept until the weights are
     known, `passing` those needed for a moment beside them.
     """
 
@@ -42,13 +53,12 @@ class Choice:
     passing: int
     operations: float
     uses: Sequence[Use] = ()
+    sketch: Sketch | None = None
 
     @property
     def targets(self) -> list[Any]:
         """Where a backward pass is to bring gradients for this form: the outputs of layers, or the leaf."""
-        return (
-            [use.edge for use in self.uses] if self.form in ("ghost", "touched", "samples") else [self.leaf]
-        )
+        return [self.leaf] if self.form in ("block", "explicit") else [use.edge for use in self.uses]
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +267,11 @@ def shared_out(
         least = max((c.held + c.passing if whole else 2 * c.leaf.nbytes for c in choices), default=0)
         budget = max(budget, least)
     return Schedule(tuple(choices), tuple(shares(choices, budget, whole)) or (Share(()),), m)
+
+
+def layers_of(held: Mapping[Tensor, "Held"], names: Mapping[Tensor, str]) -> tuple[Layer, ...]:
+    """What is held, as lines of a plan."""
+    return tuple(Layer(names[leaf], one.form, leaf.numel(), one.bytes()) for leaf, one in held.items())
 
 
 def parse_memory(text: str | int) -> int:

@@ -144,5 +144,8 @@ class Gathered(Held):
     def rows(self) -> list[Tensor | None]:
         return [self.row(i) for i in range(self.local.m)]
 
+    def times(self, factor: float) -> Held:
+        return Gathered(self.world, self.local.times(factor), self.n)
+
     def bytes(self) -> int:
         return self.left.nbytes + self.right.nbytes + self.local.bytes()

@@ -53,6 +53,9 @@ class Samples(Held):
     def rows(self) -> list[Tensor | None]:  # -> m of shape
         return list(self._by_sample().to(self.like).unbind())
 
+    def times(self, factor: float) -> "Samples":
+        return Samples(self.uses, [d * factor for d in self.found], self.like, self.samples)
+
     def bytes(self) -> int:
         return sum(d.nbytes for d in self.found)
 

@@ -25,6 +25,7 @@ class Use(ABC):
         self.edge = GradientEdge(node, 0)
         self.out = torch.Size(meta.shape)
         self.dtype = meta.dtype
+        self.edge_device = torch.device(meta.device)
 
     @abstractmethod
     def gradient(self, d: Tensor) -> Tensor:  # (*out) -> shape of the parameter
