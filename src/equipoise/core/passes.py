@@ -19,6 +19,12 @@ Private = dict[Tensor, tuple[int, Tensor]]
 """A leaf that one loss reaches -> (index of the loss, its gradient)."""
 
 
+DONATED = (
+    "m directions need m backward passes, and a compiled model may have given its buffers away to the "
+    "first: set torch._functorch.config.donated_buffer = False before torch.compile"
+)
+
+
 @dataclass(slots=True)
 class Collected:
     """What the passes over some shares brought.
@@ -131,7 +137,12 @@ def differentiate(call: Call, i: int, targets: Sequence, *, retain: bool) -> Seq
         return ()
     loss = call.losses[i]
     seed = torch.full_like(loss, call.scale or 1.0)
-    return torch.autograd.grad(loss, targets, seed, retain_graph=retain, allow_unused=True)
+    try:
+        return torch.autograd.grad(loss, targets, seed, retain_graph=retain, allow_unused=True)
+    except RuntimeError as error:
+        if "donated buffers" in str(error):
+            error.add_note(DONATED)
+        raise
 
 
 def gramians(held: Mapping[Tensor, Held], group_of: Mapping[Tensor, str], m: int) -> dict[str, Tensor]:

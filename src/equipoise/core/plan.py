@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor
@@ -170,7 +170,8 @@ class Share:
     choices: tuple[Choice, ...]
     rows: int | None = None
 
-    def predicted(self, m: int) -> int:
+    @property
+    def predicted(self) -> int:
         """Bytes at most while this share is gone through."""
         if self.rows is not None:
             return (self.rows + 1) * self.choices[0].leaf.nbytes
@@ -192,7 +193,6 @@ def shares(choices: Sequence[Choice], budget: int, whole: bool = False) -> list[
     """
     found: list[list[Choice]] = []
     alone: list[Share] = []
-    left = 0
     for choice in choices:
         need = choice.held + choice.passing
         if need > budget:
@@ -206,11 +206,9 @@ def shares(choices: Sequence[Choice], budget: int, whole: bool = False) -> list[
                 )
             alone.append(Share((choice,), rows))
             continue
-        if not found or need > left:
+        if not found or Share((*found[-1], choice)).predicted > budget:
             found.append([])
-            left = budget
         found[-1].append(choice)
-        left -= choice.held
     return alone + [Share(tuple(share)) for share in found]
 
 
@@ -234,7 +232,7 @@ class Schedule:
             passes=sum(share.passes(self.m) for share in self.shares) + (self.again and route != "rows"),
             sweeps=len(self.shares),
             layers=tuple(Layer(c.name, c.form, c.leaf.numel(), c.held) for c in self.choices),
-            predicted=max((share.predicted(self.m) for share in self.shares), default=0),
+            predicted=max((share.predicted for share in self.shares), default=0),
             measured=measured,
             traffic=0 if call.world is None else call.world.traffic,
             **others,
@@ -255,6 +253,8 @@ def schedule(
     time) grows to what the largest parameter takes.
     """
     choices = [choose(leaf, name, graph, m) for leaf, name in zip(leaves, names, strict=True)]
+    if whole:
+        choices = [replace(c, passing=max(c.passing, m * c.leaf.nbytes)) for c in choices]
     return shared_out(choices, leaves, m, budget, whole)
 
 
