@@ -27,7 +27,7 @@ INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet --co
 
 .PHONY: help
 help: ## this list
-	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
 
 .PHONY: demo
 demo: $(VENV)/.base ## compare every rule on overlaid digits and print where the report lies
@@ -50,8 +50,15 @@ docs: $(VENV)/.dev ## the documentation, to site/
 	$(BIN)/mkdocs build --strict
 
 .PHONY: bench
-bench: $(VENV)/.base ## the cost of one step of each rule, to benchmarks/results.json and docs/benchmarks.md
-	$(BIN)/python benchmarks/steps.py
+bench: $(VENV)/.base ## the cost of a step, of the engine and of the solvers, to benchmarks/results.json and docs/benchmarks.md
+	for name in engine solvers steps; do $(BIN)/python -m benchmarks.$$name; done
+
+.PHONY: bench-peers
+bench-peers: $(VENV)/.peers bench ## the same with TorchJD beside
+
+.PHONY: test-peers
+test-peers: $(VENV)/.peers ## our rules and engine against TorchJD's
+	$(BIN)/python -m pytest tests/external $(PYTEST)
 
 .PHONY: evidence
 evidence: $(VENV)/.base ## every experiment of evidence/, two at a time; EVIDENCE=--fast checks the mechanics
@@ -86,4 +93,8 @@ $(VENV)/.test: $(VENV)/.base
 
 $(VENV)/.dev: $(VENV)/.test
 	$(INSTALL) --editable '.[dev]'
+	touch $@
+
+$(VENV)/.peers: $(VENV)/.test
+	$(INSTALL) --editable '.[test,peers]'
 	touch $@

@@ -6,27 +6,21 @@ optimizer and the rule's update. TorchJD stands beside where it is installed.
 """
 
 import argparse
-import json
-import os
-import platform
-import time
-from collections.abc import Callable, Iterator
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Iterator
 from importlib.util import find_spec
-from pathlib import Path
-from statistics import median, quantiles
+from statistics import median
 
 import torch
+from benchmarks.record import about, record
+from benchmarks.sidebyside import Step, in_turns, ratio, shown
 from torch import Tensor, nn
 
 import equipoise
 from equipoise.study.roster import build, rule_cards
 
-ROOT = Path(__file__).parent.parent
 MODELS = ("CNN", "MLP")
 OBJECTIVES = (2, 8)
 BATCH = 32
-Step = Callable[[], object]
 
 
 class Network(nn.Module):
@@ -135,103 +129,38 @@ def contenders() -> list[tuple[str, str]]:
     return found
 
 
-def side_by_side(step: Step, plain: Step, pairs: int) -> dict[str, float]:
-    """Median and quartiles of the time of `step` over that of `plain`, in alternation."""
-    for warm in (step, plain, step, plain):
-        warm()
-    ratios, bare = [], []
-    for i in range(pairs):
-        turns = (step, plain) if i % 2 else (plain, step)
-        taken = {turn: _timed(turn) for turn in turns}
-        ratios.append(taken[step] / taken[plain])
-        bare.append(taken[plain])
-    low, middle, high = quantiles(ratios, n=4)
-    return {"ratio": middle, "low": low, "high": high, "plain_ms": 1e3 * median(bare)}
-
-
-def _timed(step: Step) -> float:
-    began = time.perf_counter()
-    step()
-    return time.perf_counter() - began
-
-
-def measure(pairs: int) -> list[dict[str, str | int | float]]:
-    """A row for each model, number of objectives and contender."""
-    rows = []
-    for kind in MODELS:
-        for objectives in OBJECTIVES:
-            bench = Bench(kind, objectives)
-            for engine, name in contenders():
-                step = bench.ours(name) if engine == "equipoise" else bench.torchjd(name)
-                found = side_by_side(step, bench.plain(), pairs)
-                rows.append(
-                    {"model": kind, "objectives": objectives, "engine": engine, "rule": name, **found}
-                )
-    return rows
-
-
-def page(result: dict) -> str:
-    """The results as a page of Markdown."""
+def table(pairs: int) -> dict:
+    """A row for each contender, a column for each model and number of objectives."""
     columns = [(kind, m) for kind in MODELS for m in OBJECTIVES]
-    rows = {(r["model"], r["objectives"], r["engine"], r["rule"]): r for r in result["rows"]}
-    about = result["about"]
-    plain = ", ".join(
-        f"{kind} with {m}: {median(r['plain_ms'] for k, r in rows.items() if k[:2] == (kind, m)):.2f} ms"
-        for kind, m in columns
-    )
-    titles = [f"{kind}, m = {m}" for kind, m in columns]
-    lines = [
-        "# Benchmarks\n",
-        "The time of one training step of a rule over that of a step of the plain sum of losses: median,"
-        " and quartiles in brackets. Both take turns on one thread; a step is the forward pass, the backward"
-        " pass, the optimizer and the rule's update. Written by `make bench`.\n",
-        f"{about['processor']}, {about['cores']} cores, Python {about['python']}, torch {about['torch']};"
-        f" batch {about['batch']}, {about['pairs']} pairs of steps. A plain step takes, {plain}.\n",
-        "| rule | " + " | ".join(titles) + " |",
-        "| --- |" + " --- |" * len(columns),
-    ]
-    for engine, name in dict.fromkeys((r["engine"], r["rule"]) for r in result["rows"]):
-        found = [rows[kind, m, engine, name] for kind, m in columns]
-        cells = [f"{r['ratio']:.2f} ({r['low']:.2f} to {r['high']:.2f})" for r in found]
-        title = name if engine == "equipoise" else f"{name}, TorchJD {about['torchjd']}"
-        lines.append(f"| {title} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
-
-
-def about(pairs: int) -> dict[str, str | int]:
-    """Where and with what this was measured."""
-    facts: dict[str, str | int] = {
-        "processor": platform.processor() or platform.machine(),
-        "cores": os.cpu_count() or 1,
-        "python": platform.python_version(),
-        "equipoise": equipoise.__version__,
-        "threads": torch.get_num_threads(),
-        "batch": BATCH,
-        "pairs": pairs,
+    cells: dict[tuple[str, str], list[str]] = {contender: [] for contender in contenders()}
+    bare = []
+    for kind, m in columns:
+        bench = Bench(kind, m)
+        for engine, name in cells:
+            step = bench.ours(name) if engine == "equipoise" else bench.torchjd(name)
+            taken = in_turns({"plain": bench.plain(), "step": step}, pairs)
+            cells[engine, name].append(shown(ratio(taken["step"], taken["plain"])))
+        bare.append(f"{kind} with {m}: {1e3 * median(taken['plain']):.2f} ms")
+    return {
+        "title": "The time of a training step of a rule over that of a step of the plain sum of losses",
+        "columns": ["rule", *(f"{kind}, m = {m}" for kind, m in columns)],
+        "rows": [
+            [name if engine == "equipoise" else f"{name}, TorchJD", *found]
+            for (engine, name), found in cells.items()
+        ],
+        "note": f"Median (quartiles) of {pairs} pairs of steps, batch {BATCH}. A step is the forward pass, "
+        f"the backward pass, the optimizer and the rule's update. A plain step takes, {', '.join(bare)}: "
+        "small models, on which what does not depend on the size of the model weighs most.",
     }
-    for package in ("torch", "torchjd"):
-        try:
-            facts[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return facts
 
 
 def main() -> None:
-    """Measure, write benchmarks/results.json and docs/benchmarks.md, print the page."""
+    """Measure, record, print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=25, help="pairs of steps for each figure")
-    parser.add_argument("--out", type=Path, default=ROOT, help="where benchmarks/ and docs/ lie")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    result = {"about": about(options.pairs), "rows": measure(options.pairs)}
-    (options.out / "benchmarks").mkdir(parents=True, exist_ok=True)
-    (options.out / "docs").mkdir(exist_ok=True)
-    (options.out / "benchmarks" / "results.json").write_text(
-        json.dumps(result, indent=1) + "\n", encoding="utf-8"
-    )
-    (options.out / "docs" / "benchmarks.md").write_text(page(result), encoding="utf-8")
-    print(page(result))
+    print(record("steps", {"about": about(), "tables": [table(options.pairs)]}))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from equipoise.core.bundle import Bundle
 from equipoise.core.call import Call, accumulate, all_finite
-from equipoise.core.held import Held, stacked
+from equipoise.core.held import Held, filled
 from equipoise.core.passes import Collected, Private, collect, faulty
 from equipoise.core.plan import Choice, Plan
 from equipoise.core.schedules import scheduled
@@ -100,7 +100,9 @@ def _directions(
         if plain:
             yield leaf, one.combine([1 / len(keep) if i in keep else 0.0 for i in range(len(call.names))])
             continue
-        bundle = Bundle([call.names[i] for i in keep], {call.block_name(leaf): stacked(one.rows(), keep)})
+        bundle = Bundle(
+            [call.names[i] for i in keep], {call.block_name(leaf): torch.stack(filled(one.rows(), keep))}
+        )
         with torch.no_grad():
             (direction,) = bundle.map(call.rule, scale=call.scale or 1.0).values()
         if call.scale is None and not all_finite(direction):

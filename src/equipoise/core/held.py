@@ -134,19 +134,20 @@ class Factored(Held):
         """The objectives whose direction is not zero."""
         return [i for i in range(self.m) if any(d[i] is not None for d in self.found)]
 
-    def factors(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:  # -> (g, n, a), (k, g, n, o)
+    def factors(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:  # -> (g, n, a), (g, n, k, o)
         """Inputs and output gradients of all uses together, for the objectives that are there."""
         there, pairs = self.there, list(zip(self.uses, self.found, strict=True))
-        left = torch.cat([use.left().to(dtype) for use in self.uses], 1)
-        right = [use.right(stacked(d, there).to(dtype)) for use, d in pairs]
-        return left, right[0] if len(right) == 1 else torch.cat(right, 2)
+        left = [use.left().to(dtype) for use in self.uses]
+        right = [use.right(filled(d, there)).to(dtype) for use, d in pairs]
+        return (left[0], right[0]) if len(pairs) == 1 else (torch.cat(left, 1), torch.cat(right, 1))
 
-    def inner(self, left: Tensor, right: Tensor, m: int) -> Tensor:  # (g, n, a), (k, g, n, o) -> (m, m)
-        """Inner products of the directions: <D_i'A, D_j'A> = <A A' D_i, D_j>."""
+    def inner(self, left: Tensor, right: Tensor, m: int) -> Tensor:  # (g, n, a), (g, n, k, o) -> (m, m)
+        """Inner products of the directions, <D_i'A, D_j'A> = <A A' D_i, D_j>, summed over rows in float64."""
         size = left.abs().amax().clamp(min=torch.finfo(left.dtype).tiny)
         left = left / size
-        mixed = (left @ left.mT) @ right
-        total = product(mixed.flatten(1), right.flatten(1), right.dtype)
+        mixed = (left @ left.mT) @ right.flatten(2)  # (g, n, k o)
+        rows = right.flatten(0, 1)  # (g n, k, o)
+        total = torch.bmm(mixed.view_as(right).flatten(0, 1), rows.mT).sum(0, dtype=torch.float64)
         return scatter((total + total.T) * (0.5 * size.double().square()), self.there, m)
 
     def gramian(self, m: int, exact: bool = False) -> Tensor:  # -> (m, m)
@@ -282,10 +283,10 @@ def symmetric(entries: Sequence[Tensor]) -> Tensor:  # -> (2, 2), or (1, 1)
     return torch.stack([entries[k] for k in order]).view(side, side)
 
 
-def stacked(found: Found, there: Sequence[int]) -> Tensor:  # -> (k, *shape)
+def filled(found: Found, there: Sequence[int]) -> list[Tensor]:
     """The tensors of some objectives, zero where there is none."""
     like = next(d for d in found if d is not None)
-    return torch.stack([torch.zeros_like(like) if (d := found[i]) is None else d for i in there])
+    return [torch.zeros_like(like) if (d := found[i]) is None else d for i in there]
 
 
 def weighted(found: Found, weights: Sequence[float], *, keep: bool = False) -> Tensor:

@@ -28,7 +28,7 @@ class LayerSketch(Sketch):
         return torch.randn(rows, size, generator=drawn) / size**0.5
 
     def __call__(self, d: Tensor) -> Tensor:  # (*out) -> (g, s, s)
-        right = self.use.right(d[None].to(self.out.dtype))[0]
+        right = self.use.right([d.to(self.out.dtype)])[:, :, 0]
         return (right @ self.out).mT @ self.inputs
 
 

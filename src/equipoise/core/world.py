@@ -126,9 +126,9 @@ class Gathered(Held):
         left, right = self.local.factors(wide(self.local.like.dtype))
         missing = self.n - left.shape[1]
         left = torch.nn.functional.pad(left, (0, 0, 0, missing))
-        right = torch.nn.functional.pad(right, (0, 0, 0, missing))
+        right = torch.nn.functional.pad(right, (0, 0, 0, 0, 0, missing))
         self.left = self.world.gather(left.transpose(0, 1)).transpose(0, 1)  # (g, size n, a)
-        self.right = self.world.gather(right.permute(2, 0, 1, 3)).permute(1, 2, 0, 3)  # (k, g, size n, o)
+        self.right = self.world.gather(right.transpose(0, 1)).transpose(0, 1)  # (g, size n, k, o)
 
     def gramian(self, m: int, exact: bool = False) -> Tensor:  # -> (m, m)
         dtype = torch.float64 if exact else self.left.dtype

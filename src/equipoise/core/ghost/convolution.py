@@ -1,5 +1,6 @@
 """The layer rule of convolutions in one, two and three dimensions, with groups, stride and dilation."""
 
+from collections.abc import Sequence
 from math import prod
 from typing import Any
 
@@ -55,9 +56,10 @@ class ConvolutionUse(FactoredUse):
         order = (1, 0, *range(3, 3 + places), 2, *range(3 + places, 3 + 2 * places))
         return windows.permute(order).reshape(self.groups, self.n, self.a)
 
-    def right(self, d: Tensor) -> Tensor:  # (k, *out) -> (k, groups, n, o)
-        split = d.flatten(3).unflatten(2, (self.groups, self.o))  # (k, batch, groups, o, places)
-        return split.permute(0, 2, 1, 4, 3).reshape(len(d), self.groups, self.n, self.o)
+    def right(self, ds: Sequence[Tensor]) -> Tensor:  # k of (*out) -> (groups, n, k, o)
+        places = torch.stack([d.flatten(2) for d in ds])  # (k, batch, groups o, places)
+        split = places.unflatten(2, (self.groups, self.o)).permute(2, 1, 4, 0, 3)
+        return split.reshape(self.groups, self.n, len(ds), self.o)
 
     def gradient(self, d: Tensor) -> Tensor:  # (*out) -> (*kernel)
         none = [0] * len(self.stride)

@@ -1,7 +1,9 @@
 """The layer rule of matrix products: Linear, packed projections, LoRA factors, bare matrices."""
 
+from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from equipoise.core.ghost.use import FactoredUse, saved
@@ -34,8 +36,9 @@ class LinearUse(FactoredUse):
     def left(self) -> Tensor:  # -> (1, n, a)
         return self.inputs[None]
 
-    def right(self, d: Tensor) -> Tensor:  # (k, n, o) -> (k, 1, n, o)
-        return (d if self.factor == 1 else d * self.factor)[:, None]
+    def right(self, ds: Sequence[Tensor]) -> Tensor:  # k of (n, o) -> (1, n, k, o)
+        found = torch.stack(list(ds), 1)[None]
+        return found if self.factor == 1 else found * self.factor
 
     def gradient(self, d: Tensor) -> Tensor:  # (n, o) -> (o, a) or (a, o)
         d = d.to(self.inputs.dtype)

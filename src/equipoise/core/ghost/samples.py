@@ -121,7 +121,7 @@ def _products(left: Use, d: Tensor, right: Use, e: Tensor) -> Tensor:  # -> (n, 
 
 def _sides(use: FactoredUse, d: Tensor) -> Block:
     """P and Q such that the parameter's gradient is P'Q, row by row."""
-    left, right = use.left().to(d.dtype), use.right(d[None])[0]
+    left, right = use.left().to(d.dtype), use.right([d])[:, :, 0]
     return (right, left) if use.transposed else (left, right)
 
 
@@ -129,7 +129,7 @@ def by_sample(use: Use, d: Tensor, samples: int, like: Tensor) -> Tensor:  # (*o
     """One gradient of the parameter for each sample."""
     match use:
         case FactoredUse():
-            left, right = use.left().to(d.dtype), use.right(d[None])[0]  # (g, n, a), (g, n, o)
+            left, right = use.left().to(d.dtype), use.right([d])[:, :, 0]  # (g, n, a), (g, n, o)
             left = samples_of(use, left.transpose(0, 1), samples).transpose(1, 2)  # (samples, g, t, a)
             right = samples_of(use, right.transpose(0, 1), samples).transpose(1, 2)
             return use.matrix(right.mT @ left)

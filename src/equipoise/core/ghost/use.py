@@ -1,6 +1,7 @@
 """Use: one place where one parameter meets one layer, read off the autograd graph."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -53,8 +54,8 @@ class FactoredUse(Use):
         """A, in the dtype of the saved input."""
 
     @abstractmethod
-    def right(self, d: Tensor) -> Tensor:  # (k, *out) -> (k, groups, n, o)
-        """D of k objectives, rows in the order of `left`."""
+    def right(self, ds: Sequence[Tensor]) -> Tensor:  # k of (*out) -> (groups, n, k, o)
+        """D of k objectives side by side, rows in the order of `left`."""
 
     @property
     def unfolded(self) -> int:
