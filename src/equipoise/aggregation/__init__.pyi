@@ -4,10 +4,12 @@ from .config import ConFIG as ConFIG
 from .dualproj import DualProj as DualProj
 from .fairgrad import FairGrad as FairGrad
 from .graddrop import GradDrop as GradDrop
+from .gradvac import GradVac as GradVac
 from .imtlg import IMTLG as IMTLG
 from .mean import Mean as Mean
 from .mgda import MGDA as MGDA
 from .nashmtl import NashMTL as NashMTL
 from .pcgrad import PCGrad as PCGrad
+from .sdmgrad import SDMGrad as SDMGrad
 from .sum import Sum as Sum
 from .upgrad import UPGrad as UPGrad

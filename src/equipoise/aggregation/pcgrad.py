@@ -2,12 +2,14 @@
 
 from typing import Literal, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from equipoise.core.card import Card
 from equipoise.core.errors import unknown
 from equipoise.core.rule import Draws, GramianRule
+from equipoise.core.scaled import as_array
 
 CARD = Card(
     name="PCGrad",
@@ -76,19 +78,23 @@ class PCGrad(Draws, GramianRule):
         return f"order={self.order!r}"
 
     def forward(self, gramian: Tensor) -> Tensor:  # (m, m) -> (m,)
-        lengths = gramian.diagonal()
-        inverses = torch.where(lengths > 0, 1 / lengths, 0.0)
-        others = self._others(len(gramian)).to(gramian.device)
-        # every projection i advances by one step at a time: at step t, row i meets direction others[t, i]
-        rows, moves = gramian[others], inverses.diag()[others]  # (m - 1, m, m)
-        coefficients = torch.eye(len(gramian), dtype=gramian.dtype, device=gramian.device)
-        for row, move in zip(rows.unbind(), moves.unbind(), strict=True):
-            conflict = (coefficients * row).sum(1, keepdim=True).clamp(max=0)  # (m, 1)
-            coefficients = coefficients.addcmul(conflict, move, value=-1)
-        return coefficients.sum(0)
+        inner = as_array(gramian)
+        m = len(inner)
+        lengths = inner.diagonal()
+        inverses = np.divide(1.0, lengths, out=np.zeros(m), where=lengths > 0)
+        rows, coefficients, products = np.arange(m), np.eye(m), inner.copy()
+        # every projection i advances by one step at a time: at each, row i meets direction others[i]
+        for others in self._others(m):
+            met = products[rows, others]
+            moved = np.flatnonzero(met < 0)
+            onto = others[moved]
+            share = met[moved] * inverses[onto]
+            coefficients[moved, onto] -= share
+            products[moved] -= share[:, None] * inner[onto]
+        return torch.from_numpy(coefficients.sum(0))
 
-    def _others(self, m: int) -> Tensor:  # -> (m - 1, m), column i holds every j != i
+    def _others(self, m: int) -> np.ndarray:  # -> (m - 1, m), column i holds every j != i
         if self.order == "cyclic":
-            return (torch.arange(m) + torch.arange(1, m)[:, None]) % m
+            return (np.arange(m) + np.arange(1, m)[:, None]) % m
         keys = torch.rand(m, m, generator=self.draws()).fill_diagonal_(2.0)
-        return keys.argsort(0)[: m - 1]
+        return keys.argsort(0)[: m - 1].numpy()

@@ -7,6 +7,7 @@ that always ends (Lawson & Hanson 1974, chapter 23).
 """
 
 import numpy as np
+from scipy.linalg.lapack import dposv
 
 from equipoise.core.scaled import Array
 
@@ -98,7 +99,9 @@ def _solve_free(matrix: Array, linear: Array, free: np.ndarray) -> Array:  # (m,
     for row, chosen in enumerate(free):
         index = np.flatnonzero(chosen)
         if index.size:
-            z[row, index] = np.linalg.solve(matrix[np.ix_(index, index)], -linear[row, index])
+            system, right = matrix.take(index, 0).take(index, 1), -linear[row, index]
+            _, solved, failed = dposv(system.T, right, overwrite_a=False)
+            z[row, index] = np.linalg.solve(system, right) if failed else solved
     return z
 
 

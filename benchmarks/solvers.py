@@ -1,0 +1,150 @@
+"""What the weights of a rule cost beside TorchJD's, on one Gramian of m directions, and how exact they are.
+
+Directions are mixtures of few, with noise, so that nearly half of their cosines are negative. Both take turns on
+one thread; a figure is the median of the ratios within a turn, with quartiles. TorchJD stands beside where
+it is installed, with its defaults.
+"""
+
+import argparse
+import warnings
+from collections.abc import Callable
+from importlib.util import find_spec
+from statistics import median
+
+import torch
+from torch import Tensor
+
+from benchmarks.record import about, record
+from benchmarks.sidebyside import Step, in_turns, ratio, shown
+from equipoise import aggregation
+from equipoise.core.gramian import block_gramian
+from equipoise.core.qp import dual_cone, min_norm
+
+PEERS = find_spec("torchjd") is not None
+RULES = ("UPGrad", "DualProj", "MGDA", "PCGrad", "GradVac", "CAGrad", "FairGrad", "AlignedMTL", "IMTLG")
+SIZES = (2, 8, 32, 128)
+GOALS = {("PCGrad", 128): 20, ("GradVac", 128): 20, ("UPGrad", 128): 3, ("MGDA", 128): 1}
+OPTIONS = {"CAGrad": {"c": 0.5}, "FairGrad": {"alpha": 1.0}}
+
+
+def rows_of(m: int, columns: int) -> Tensor:  # -> (m, columns)
+    """m directions in conflict."""
+    drawn = torch.Generator().manual_seed(m)
+    few = max(2, m // 2)
+    mixed = torch.randn(m, few, generator=drawn) @ torch.randn(few, columns, generator=drawn)
+    return mixed + 0.5 * torch.randn(m, columns, generator=drawn)
+
+
+def contenders(name: str, m: int) -> dict[str, Step]:
+    """Our rule and TorchJD's on the same Gramian; each its own dtype."""
+    gramian = block_gramian(rows_of(m, 4 * m))
+    rule = getattr(aggregation, name)()
+    found: dict[str, Step] = {"equipoise": lambda: rule(gramian)}
+    if PEERS:
+        import torchjd.aggregation as peers
+
+        theirs = getattr(peers, f"{name}Weighting")(**OPTIONS.get(name, {}))
+        narrow = gramian.float()
+        found["torchjd"] = lambda: theirs(narrow)
+    return found
+
+
+def times_table(turns: int) -> dict:
+    """One row for each rule, a column for each m."""
+    rows = []
+    for name in RULES:
+        cells = []
+        for m in SIZES:
+            taken = in_turns(contenders(name, m), max(3, turns if m < 128 else turns // 3))
+            ours = f"{1e3 * median(taken['equipoise']):.3f} ms"
+            if PEERS:
+                theirs = shown(ratio(taken["torchjd"], taken["equipoise"]), GOALS.get((name, m)))
+                cells.append(f"{ours}, {theirs}")
+            else:
+                cells.append(ours)
+        rows.append([name, *cells])
+    return {
+        "title": "Weights from a Gramian: ours in milliseconds, and TorchJD's time over ours",
+        "columns": ["rule", *(f"m = {m}" for m in SIZES)],
+        "rows": rows,
+        "note": "Median (quartiles); goal in square brackets.",
+    }
+
+
+def config_table(turns: int) -> dict:
+    """ConFIG through the Gramian against the pseudo-inverse of the matrix."""
+    rows, config = rows_of(8, 10**6), aggregation.ConFIG()
+    steps: dict[str, Step] = {"equipoise": lambda: config(block_gramian(rows)).float() @ rows}
+    cells = ["8 x 1,000,000"]
+    if PEERS:
+        import torchjd.aggregation as peers
+
+        theirs = peers.ConFIG()
+        steps["torchjd"] = lambda: theirs(rows)
+        ours, other = config(block_gramian(rows)).float() @ rows, theirs(rows)
+        apart = f"{float((ours - other).norm() / other.norm()):.1e}"
+    taken = in_turns(steps, max(3, turns // 3))
+    cells.append(f"{1e3 * median(taken['equipoise']):.1f} ms")
+    cells += (
+        [shown(ratio(taken["torchjd"], taken["equipoise"]), 30), apart] if PEERS else ["not installed", ""]
+    )
+    return {
+        "title": "The update of ConFIG, Gramian and combination included",
+        "columns": ["matrix", "ours", "TorchJD / ours", "relative difference"],
+        "rows": [cells],
+        "note": "TorchJD takes the pseudo-inverse of the matrix of unit rows, ours that of their cosines.",
+    }
+
+
+def certificates_table() -> dict:
+    """How far the answers are from the optimality conditions, and how far TorchJD's norm is from the least."""
+    rows = []
+    for m in SIZES:
+        gramian = block_gramian(rows_of(m, 4 * m))
+        found = min_norm(gramian)
+        cone = dual_cone(gramian, torch.eye(m, dtype=torch.float64) / m)
+        least = float(found.value @ gramian @ found.value)
+        rows.append(
+            [f"m = {m}", f"{found.residual:.1e}", f"{cone.residual:.1e}", excess(gramian, found.value, least)]
+        )
+    return {
+        "title": "Certificates",
+        "columns": ["", "min-norm point", "dual cone (UPGrad)", "TorchJD's squared norm over the least"],
+        "rows": rows,
+        "note": "Largest violation of the Karush-Kuhn-Tucker conditions on unit rows, relative to the answer. The "
+        "least squared norm is within the duality gap of the optimum: 1e-9 of it at most, checked here.",
+    }
+
+
+def excess(gramian: Tensor, weights: Tensor, least: float) -> str:
+    """TorchJD's squared norm over ours, after ours is shown to be within 1e-9 of the optimum."""
+    gap = least - float((gramian @ weights).min())  # |d|^2 - min_i g_i'd bounds |d|^2 - |d*|^2
+    if gap > 1e-9 * least:
+        raise AssertionError(f"the min-norm point is {gap / least:.1e} above the bound")
+    if not PEERS:
+        return "not installed"
+    import torchjd.aggregation as peers
+
+    theirs = peers.MGDAWeighting()(gramian.float()).double()
+    return f"{float(theirs @ gramian @ theirs) / least:.3f}"
+
+
+def main() -> None:
+    """Measure, record, print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--turns", type=int, default=15, help="turns for each figure; a third of it at m = 128"
+    )
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    warnings.filterwarnings("ignore")
+    tables: list[Callable[[], dict]] = [
+        lambda: times_table(options.turns),
+        lambda: config_table(options.turns),
+        certificates_table,
+    ]
+    print(record("solvers", {"about": about(), "tables": [make() for make in tables]}))
+
+
+if __name__ == "__main__":
+    main()
