@@ -1,15 +1,14 @@
 """What a training step under a Gramian rule costs beside a plain step, and beside TorchJD's engines.
 
-Contenders take turns on one thread, in an order that is turned round each time, so what slows the machine slows
-all; ours and the plain step in turns of their own, since what follows a contender that takes much memory is
-slower. A figure is the median of the ratios within a turn, with quartiles. A step is the forward pass,
-the backward passes, UPGrad and SGD. Memory is the growth of a fresh process's largest resident size.
+Contenders take turns on one thread, in an order that is turned round each time, so what slows the machine
+slows all; ours and the plain step in turns of their own, since what follows a contender that takes much
+memory is slower. A figure is the median of the ratios within a turn, with quartiles. A step is the forward
+pass, the backward passes, UPGrad and SGD. Memory is the growth of a fresh process's largest resident size.
 TorchJD stands beside where it is installed: with its defaults, and with its best setting (chunks of 1).
 """
 
 import argparse
 import copy
-import resource
 import subprocess
 import sys
 import warnings
@@ -201,10 +200,18 @@ def grow(kind: str, name: str, m: int) -> float:
     else:
         small, step = make[name]("CNN", 2), make[name]("MLP", m)
     small()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = largest()
     for _ in range(3):
         step()
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1000
+    return largest() - before
+
+
+def largest() -> float:
+    """The largest resident size of this process, in megabytes."""
+    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 1000
+    raise RuntimeError("this system does not say how large a process has been (VmHWM)")
 
 
 def memory_table(m: int = 32) -> dict:

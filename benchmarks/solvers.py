@@ -1,8 +1,8 @@
 """What the weights of a rule cost beside TorchJD's, on one Gramian of m directions, and how exact they are.
 
-Directions are mixtures of few, with noise, so that nearly half of their cosines are negative. Both take turns on
-one thread; a figure is the median of the ratios within a turn, with quartiles. TorchJD stands beside where
-it is installed, with its defaults.
+Directions are mixtures of few, with noise, so that nearly half of their cosines are negative. Both take
+turns on one thread; a figure is the median of the ratios within a turn, with quartiles. TorchJD stands
+beside where it is installed, with its defaults.
 """
 
 import argparse
@@ -12,10 +12,10 @@ from importlib.util import find_spec
 from statistics import median
 
 import torch
-from torch import Tensor
-
 from benchmarks.record import about, record
 from benchmarks.sidebyside import Step, in_turns, ratio, shown
+from torch import Tensor
+
 from equipoise import aggregation
 from equipoise.core.gramian import block_gramian
 from equipoise.core.qp import dual_cone, min_norm
@@ -97,7 +97,7 @@ def config_table(turns: int) -> dict:
 
 
 def certificates_table() -> dict:
-    """How far the answers are from the optimality conditions, and how far TorchJD's norm is from the least."""
+    """How far the answers are from the optimality conditions, and TorchJD's norm from the least."""
     rows = []
     for m in SIZES:
         gramian = block_gramian(rows_of(m, 4 * m))
@@ -111,8 +111,9 @@ def certificates_table() -> dict:
         "title": "Certificates",
         "columns": ["", "min-norm point", "dual cone (UPGrad)", "TorchJD's squared norm over the least"],
         "rows": rows,
-        "note": "Largest violation of the Karush-Kuhn-Tucker conditions on unit rows, relative to the answer. The "
-        "least squared norm is within the duality gap of the optimum: 1e-9 of it at most, checked here.",
+        "note": "Largest violation of the Karush-Kuhn-Tucker conditions on unit rows, relative to the "
+        "answer. The least squared norm is within the duality gap of the optimum: 1e-9 of it at most, "
+        "checked here.",
     }
 
 

@@ -152,6 +152,21 @@ LAYERS: dict[str, Case] = {
     "EmbeddingBag, sparse": Case(lambda: bag(mode="sum", sparse=True)),
     "LayerNorm": Case(lambda: norm(nn.LayerNorm(6), 4, 6)),
     "LayerNorm, two axes, no bias": Case(lambda: norm(nn.LayerNorm((3, 6), bias=False), 4, 3, 6)),
+    "LayerNorm, bfloat16 inputs": Case(lambda: on(nn.LayerNorm(6), draw(4, 6).bfloat16())),
+    "LayerNorm, not contiguous": Case(lambda: on(nn.LayerNorm(6), draw(4, 6, 3).mT)),
+    "BatchNorm2d, channels_last": Case(
+        lambda: on(nn.BatchNorm2d(3), draw(4, 3, 5, 5).to(memory_format=torch.channels_last))
+    ),
+    "Embedding, last row as padding": Case(
+        lambda: embedding(torch.tensor([8, 2, 8, 1]), padding_idx=-1), {"weight": "touched"}
+    ),
+    "Embedding, bfloat16, one row many times": Case(
+        lambda: on(nn.Embedding(9, 3).bfloat16(), torch.full((8,), 4)), {"weight": "touched"}
+    ),
+    "Embedding, one index": Case(lambda: embedding(torch.tensor(4)), {"weight": "touched"}),
+    "EmbeddingBag, weighted": Case(
+        lambda: on(nn.EmbeddingBag(9, 3, mode="sum"), looked_up(), per_sample_weights=draw(2, 3))
+    ),
     "RMSNorm": Case(lambda: norm(nn.RMSNorm(6), 4, 3, 6)),
     "GroupNorm": Case(lambda: norm(nn.GroupNorm(2, 6), 4, 6, 5)),
     "BatchNorm1d, training": Case(lambda: norm(nn.BatchNorm1d(6), 4, 6)),

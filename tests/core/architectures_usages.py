@@ -192,6 +192,35 @@ def silent(way: Callable[[Tensor], Tensor]) -> Built:
     return model, three(way(model(draw(6, 4))))
 
 
+def sums() -> Built:
+    """Losses whose output gradients are one number, expanded, or zero in most places."""
+    model = mlp(4, 5, 3)
+    out = model(draw(6, 4))
+    return model, {"sum": out.sum(), "mean": out.mean(), "first": out[0].sum()}
+
+
+def several(m: int) -> Built:
+    model = mlp(4, 5, 9)
+    return model, {
+        f"loss {k}": part.square().mean() for k, part in enumerate(model(draw(6, 4)).split(9 // m, 1))
+    }
+
+
+def twins(sign: float) -> Built:
+    model, losses = passed(mlp(4, 5, 3), 6, 4)
+    return model, {**losses, "bend": sign * losses["pull"]}
+
+
+def changed_output() -> Built:
+    """A layer whose output is changed in place, in part through a view."""
+    model = mlp(4, 5, 3)
+    hidden = model[0](draw(6, 4))
+    hidden.mul_(2)
+    hidden[:, 0] = 1.0
+    hidden[:, 1:3].add_(0.5).tanh_()
+    return model, three(model[2](hidden))
+
+
 def dead_layer() -> Built:
     """A layer that only two losses reach with a gradient that is not zero."""
     model = mlp(4, 5, 3)
@@ -283,6 +312,13 @@ USAGES: dict[str, Case] = {
     "two calls in each loss": Case(two_calls, {"0.weight": "ghost"}),
     "a call for each loss": Case(loss_each, {"0.weight": "ghost"}),
     "a loss with a gradient of zero": Case(dead_layer, {"0.weight": "ghost"}),
+    "losses that are sums and means": Case(sums, {"0.weight": "ghost"}),
+    "one loss": Case(lambda: several(1), {"0.weight": "ghost"}),
+    "two losses": Case(lambda: several(2), {"0.weight": "ghost"}),
+    "nine losses": Case(lambda: several(9), {"0.weight": "ghost"}),
+    "two losses that are one": Case(lambda: twins(1.0), {"0.weight": "ghost"}),
+    "two losses that are opposed": Case(lambda: twins(-1.0), {"0.weight": "ghost"}),
+    "an output changed in place": Case(changed_output, {"0.weight": "ghost"}),
     "gradients near 1e-18": Case(lambda: silent(lambda out: out * 1e-18), {"0.weight": "ghost"}),
     "gradients near 1e12": Case(lambda: silent(lambda out: out * 1e6), {"0.weight": "ghost"}),
     "a layer that no sample came to": Case(idle_expert),

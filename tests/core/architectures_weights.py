@@ -13,10 +13,19 @@ from torch.nn.utils import parametrizations
 GHOST, EXPLICIT = {"weight": "ghost"}, {"weight": "explicit"}
 
 
-def bare(shape: tuple[int, ...], use: Callable[[Tensor], Tensor]) -> Built:
+def bare(
+    shape: tuple[int, ...], use: Callable[[Tensor], Tensor], dtype: torch.dtype = torch.float32
+) -> Built:
     """A parameter without a module."""
-    weight = nn.Parameter(draw(*shape))
+    weight = nn.Parameter(draw(*shape, dtype=dtype))
     return {"weight": weight}, three(use(weight))
+
+
+def into_slice() -> Built:
+    """A product that is written into a part of a larger tensor."""
+    weight, out = nn.Parameter(draw(4, 3)), torch.zeros(5, 6)
+    out[:, :3].addmm_(draw(5, 4), weight)
+    return {"weight": weight}, three(out)
 
 
 def tied() -> Built:
@@ -152,6 +161,31 @@ WEIGHTS: dict[str, Case] = {
     "bare parameter, product": Case(lambda: bare((3,), lambda w: draw(5, 3) * w)),
     "bare parameter, square": Case(lambda: bare((3,), lambda w: w * w)),
     "bare parameter, quotient": Case(lambda: bare((3,), lambda w: draw(5, 3) / (w.exp() + 1))),
+    "bare parameter, twice in one sum": Case(lambda: bare((3,), lambda w: draw(5, 3) * (w + w))),
+    "bare parameter, sum with a factor": Case(
+        lambda: bare((3,), lambda w: torch.sub(torch.add(draw(5, 3), w, alpha=2), w, alpha=0.5))
+    ),
+    "bare parameter, sum and product in place": Case(
+        lambda: bare((3,), lambda w: (draw(5, 3) + w).mul_(w).add_(w))
+    ),
+    "bare parameter, larger than the other": Case(lambda: bare((5, 3), lambda w: draw(3) * w - draw(1))),
+    "bare parameter, product with coarser numbers": Case(
+        lambda: bare((3,), lambda w: draw(5, 3).bfloat16() * w)
+    ),
+    "bare parameter, bfloat16, product with finer numbers": Case(
+        lambda: bare((3,), lambda w: draw(5, 3) * w, torch.bfloat16)
+    ),
+    "bare parameter, @ itself": Case(lambda: bare((4, 4), lambda w: w @ w), EXPLICIT),
+    "bare parameter, on both sides of F.linear": Case(
+        lambda: bare((4, 4), lambda w: F.linear(w, w)), EXPLICIT
+    ),
+    "bare parameter, matrix and bias of one addmm": Case(
+        lambda: bare((4, 4), lambda w: torch.addmm(w, draw(4, 4), w))
+    ),
+    "bare parameter, addmm into a slice": Case(into_slice, EXPLICIT),
+    "bare parameter, sparse matrix @": Case(
+        lambda: bare((6, 3), lambda w: torch.sparse.mm((draw(5, 6) > 0).float().to_sparse(), w))
+    ),
     "bare parameter, a stack of matrices": Case(ensemble),
     "bare parameter, one number": Case(lambda: bare((), lambda w: draw(5, 3) * w)),
     "weight, F.bilinear": Case(

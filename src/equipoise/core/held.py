@@ -143,6 +143,8 @@ class Factored(Held):
 
     def inner(self, left: Tensor, right: Tensor, m: int) -> Tensor:  # (g, n, a), (g, n, k, o) -> (m, m)
         """Inner products of the directions, <D_i'A, D_j'A> = <A A' D_i, D_j>, summed over rows in float64."""
+        if not left.numel() or not right.numel():  # no sample came to the layer
+            return torch.zeros(m, m, dtype=torch.float64, device=left.device)
         size = left.abs().amax().clamp(min=torch.finfo(left.dtype).tiny)
         left = left / size
         mixed = (left @ left.mT) @ right.flatten(2)  # (g, n, k o)

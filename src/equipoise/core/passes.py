@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from equipoise.core.call import Call, all_finite
+from equipoise.core.ghost.arrivals import Arrivals
 from equipoise.core.ghost.embedding import EmbeddingUse
 from equipoise.core.ghost.use import FactoredUse
 from equipoise.core.gramian import EXACT, keeps_digits
@@ -21,7 +22,7 @@ Private = dict[Tensor, tuple[int, Tensor]]
 
 DONATED = (
     "m directions need m backward passes, and a compiled model may have given its buffers away to the "
-    "first: set torch._functorch.config.donated_buffer = False before torch.compile"
+    "first: set torch._functorch.config.donated_buffer = False for the whole program, before it is compiled"
 )
 
 
@@ -101,17 +102,18 @@ def sweep(
     targets = [(choice.leaf, target) for choice in choices for target in choice.targets]
     sketches = [choice.sketch for choice in choices for _ in choice.targets]
     found: list[list[Tensor | None]] = [[None] * m for _ in targets]
-    for i in range(m):
-        wanted = [k for k, (leaf, _) in enumerate(targets) if call.reached[leaf] >> i & 1]
-        mine = [leaf for leaf in private if call.reached[leaf] >> i & 1]
-        to = [*(targets[k][1] for k in wanted), *mine]
-        gradients = differentiate(call, i, to, retain=retain or i < m - 1)
-        for k, gradient in zip(wanted, gradients, strict=False):
-            sketch = sketches[k]
-            found[k][i] = gradient if gradient is None or sketch is None else sketch(gradient)
-        for leaf, gradient in zip(mine, gradients[len(wanted) :], strict=True):
-            if gradient is not None:
-                own[leaf] = (i, gradient)
+    with Arrivals([target for _, target in targets]) as arrivals:
+        for i in range(m):
+            wanted = [k for k, (leaf, _) in enumerate(targets) if call.reached[leaf] >> i & 1]
+            mine = [leaf for leaf in private if call.reached[leaf] >> i & 1]
+            to = [*(targets[k][1] for k in wanted), *mine]
+            gradients = differentiate(call, i, to, retain=retain or i < m - 1)
+            for k, gradient in zip(wanted, arrivals.settled(gradients[: len(wanted)], wanted), strict=True):
+                sketch = sketches[k]
+                found[k][i] = gradient if gradient is None or sketch is None else sketch(gradient)
+            for leaf, gradient in zip(mine, gradients[len(wanted) :], strict=True):
+                if gradient is not None:
+                    own[leaf] = (i, gradient)
     rows = iter(found)
     held = {choice.leaf: hold(choice, [next(rows) for _ in choice.targets]) for choice in choices}
     return {leaf: one for leaf, one in held.items() if one is not None}

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from equipoise.core.call import Call
+from equipoise.core.ghost.arrivals import Arrivals
 from equipoise.core.ghost.samples import Samples, pairwise, separable
 from equipoise.core.ghost.use import FactoredUse, Use
 from equipoise.core.ghost.uses import uses_of
@@ -81,9 +82,10 @@ def sample_sweep(call: Call, choices: Sequence[Choice], *, retain: bool) -> dict
 def _differentiate(
     call: Call, uses: Sequence[Use], seeds: Tensor, *, retain: bool
 ) -> Sequence[Tensor | None]:
-    return torch.autograd.grad(
-        call.vector, [use.edge for use in uses], seeds, retain_graph=retain, allow_unused=True
-    )
+    edges = [use.edge for use in uses]
+    with Arrivals(edges) as arrivals:
+        found = torch.autograd.grad(call.vector, edges, seeds, retain_graph=retain, allow_unused=True)
+        return arrivals.settled(found, range(len(edges)))
 
 
 def _choice(leaf: Tensor, name: str, uses: Sequence[Use], m: int) -> Choice:

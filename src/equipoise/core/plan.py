@@ -22,6 +22,9 @@ MOVE = 20
 """Multiplications that take as long as moving one number through memory: about 50 billion of the former
 a second against 2.5 billion of the latter, on one core."""
 
+WRITTEN = 3.0
+"""How often a number of an explicit gradient is moved: written, multiplied, combined."""
+
 FLOOR = 256 << 20
 COPIES = 4
 
@@ -124,14 +127,14 @@ def choose(leaf: Tensor, name: str, graph: Graph, m: int) -> Choice:
     Let a layer have rows n (samples times places) of `a` numbers in and `o` out, and let d = a o. In
     multiplications, with `MOVE` for each number moved:
 
-    block: m n d, and 3 m d numbers moved (written, multiplied, combined)
+    block: m n d, and `WRITTEN` m d numbers moved
     ghost: n^2 a + m n^2 o + m^2 n o + n d, and n a (patches of a convolution) + 4 m n o + d moved
     """
     size = leaf.numel()
     uses = uses_of(leaf, graph)
     factored = [use for use in uses or () if isinstance(use, FactoredUse)]
     if uses is None:
-        return Choice(leaf, name, "explicit", m * leaf.nbytes, leaf.nbytes, 3.0 * m * size * MOVE)
+        return Choice(leaf, name, "explicit", m * leaf.nbytes, leaf.nbytes, WRITTEN * m * size * MOVE)
     looked_up = [use for use in uses if isinstance(use, EmbeddingUse)]
     if len(looked_up) == len(uses):
         rows = min(sum(len(use.index) for use in looked_up), leaf.shape[0])
@@ -140,7 +143,7 @@ def choose(leaf: Tensor, name: str, graph: Graph, m: int) -> Choice:
         if moved < m * size:
             return Choice(leaf, name, "touched", held, leaf.nbytes, 4.0 * moved * MOVE, uses)
     n = sum(use.n for use in factored)
-    block = m * (n * size + 3.0 * size * MOVE)
+    block = m * (n * size + WRITTEN * size * MOVE)
     if len(factored) == len(uses) and len({(use.transposed, use.a, use.o) for use in factored}) == 1:
         a, o, groups = factored[0].a, factored[0].o, factored[0].groups
         out = groups * n * o

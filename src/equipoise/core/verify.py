@@ -7,13 +7,17 @@ from torch import Tensor
 
 from equipoise.core.call import Call
 from equipoise.core.errors import VerificationFailed
-from equipoise.core.gramian import product
+from equipoise.core.gramian import keeps_digits, product
 from equipoise.core.held import Dense, Held
 from equipoise.core.plan import Choice
 
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
-"""How far inner products may lie apart, relative to the lengths of the two directions, and updates,
-relative to the lengths that went into them; by the coarsest dtype of parameter and output gradients."""
+"""How far inner products may lie apart, relative to the lengths of the two directions on the parameter,
+and updates, relative to the lengths that went into them; by the coarsest dtype that took part."""
+
+ROUNDING = 16
+"""Roundings of the whole directions that are allowed beside: a gradient that is zero but for them (the
+bias of an attention's keys) has no digits of its own."""
 
 
 def verify(
@@ -36,9 +40,10 @@ def verify(
         for rows, gradient in zip(explicit, found, strict=True):
             rows[i] = gradient if call.world is None or gradient is None else call.world.mean(gradient)
     wrong = {}
+    whole = _lengths(explicit, m)
     for choice, rows in zip(choices, explicit, strict=True):
         if any(row is not None for row in rows):
-            gap = _gap(choice, Dense(rows), held.get(choice.leaf), gradients, weights, m)
+            gap = _gap(choice, Dense(rows), held.get(choice.leaf), gradients, weights, whole)
             allowed = TOLERANCE[_coarsest(choice)]
             if not gap <= allowed:
                 wrong[choice.name] = f"{choice.name} as {choice.form!r} by {gap:.2g} (allowed {allowed:.2g})"
@@ -48,29 +53,42 @@ def verify(
         raise VerificationFailed(wrong, "; ".join(wrong.values()))
 
 
+def _lengths(explicit: Sequence[Sequence[Tensor | None]], m: int) -> Tensor:  # -> (m,)
+    """Lengths of the whole directions."""
+    squares = torch.zeros(m, dtype=torch.float64)
+    for rows in explicit:
+        if any(row is not None for row in rows):
+            squares += Dense(rows).gramian(m, exact=True).diagonal().cpu()
+    return squares.clamp(min=0).sqrt()
+
+
 def _gap(
     choice: Choice,
     explicit: Dense,
     held: Held | None,
     gradients: Mapping[Tensor, Tensor],
     weights: Mapping[Tensor, Sequence[float]],
-    m: int,
+    whole: Tensor,
 ) -> float:
     """The larger of both relative distances; infinite where the parameter was forgotten."""
-    exact = explicit.gramian(m, exact=True).cpu()
-    lengths = exact.diagonal().clamp(min=0).sqrt()
+    kind = _coarsest(choice)
+    floor = ROUNDING * torch.finfo(kind).eps / TOLERANCE[kind] * whole
+    exact = explicit.gramian(len(whole), exact=True).cpu()
+    lengths = exact.diagonal().clamp(min=0).sqrt() + floor
     gap = 0.0
     if held is not None:
+        found = held.gramian(len(whole))
+        if not keeps_digits(found.diagonal()):
+            found = held.gramian(len(whole), exact=True)
         sizes = torch.outer(lengths, lengths).clamp(min=torch.finfo(torch.float64).tiny)
-        gap = float(((held.gramian(m).cpu() - exact) / sizes).abs().max())
+        gap = float(((found.cpu() - exact) / sizes).abs().max())
     if choice.leaf in weights:
         if choice.leaf not in gradients:
             return float("inf")
         numbers = weights[choice.leaf]
         size = sum(abs(w) * float(length) for w, length in zip(numbers, lengths, strict=True))
-        off = (_dense(gradients[choice.leaf]).double() - _dense(explicit.combine(numbers)).double()).reshape(
-            1, -1
-        )
+        wanted = _dense(explicit.combine(numbers)).double()
+        off = (_dense(gradients[choice.leaf]).double() - wanted).reshape(1, -1)
         distance = float(product(off, off, torch.float64).sqrt())
         gap = max(gap, distance / size if size else distance)
     return gap
