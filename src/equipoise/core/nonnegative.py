@@ -7,9 +7,11 @@ that always ends (Lawson & Hanson 1974, chapter 23).
 """
 
 import numpy as np
-from scipy.linalg.lapack import dposv
+from scipy.linalg import get_lapack_funcs
 
 from equipoise.core.scaled import Array
+
+(POSV,) = get_lapack_funcs(("posv",), dtype=np.float64)  # Cholesky
 
 SINGULAR = 1e-8  # least eigenvalue below which a matrix counts as singular
 ROUNDING = 1e-13
@@ -100,7 +102,7 @@ def _solve_free(matrix: Array, linear: Array, free: np.ndarray) -> Array:  # (m,
         index = np.flatnonzero(chosen)
         if index.size:
             system, right = matrix.take(index, 0).take(index, 1), -linear[row, index]
-            _, solved, failed = dposv(system.T, right, overwrite_a=False)
+            _, solved, failed = POSV(system.T, right, overwrite_a=False)
             z[row, index] = np.linalg.solve(system, right) if failed else solved
     return z
 

@@ -1,0 +1,5 @@
+"""Bridges to other libraries, one file each; each says which extra brings the library."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
