@@ -74,15 +74,15 @@ def times_table(turns: int) -> dict:
 def config_table(turns: int) -> dict:
     """ConFIG through the Gramian against the pseudo-inverse of the matrix."""
     rows, config = rows_of(8, 10**6), aggregation.ConFIG()
-    steps: dict[str, Step] = {"equipoise": lambda: config(block_gramian(rows)).float() @ rows}
+    steps: dict[str, Callable[[], Tensor]] = {"equipoise": lambda: config(block_gramian(rows)).float() @ rows}
     cells = ["8 x 1,000,000"]
     if PEERS:
         import torchjd.aggregation as peers
 
         theirs = peers.ConFIG()
         steps["torchjd"] = lambda: theirs(rows)
-        ours, other = config(block_gramian(rows)).float() @ rows, theirs(rows)
-        apart = f"{float((ours - other).norm() / other.norm()):.1e}"
+        spreads = [uneven(rows, update) for update in (steps["equipoise"](), theirs(rows))]
+        apart = f"{spreads[0]:.1e}, {spreads[1]:.1e}"
     taken = in_turns(steps, max(3, turns // 3))
     cells.append(f"{1e3 * median(taken['equipoise']):.1f} ms")
     cells += (
@@ -90,10 +90,18 @@ def config_table(turns: int) -> dict:
     )
     return {
         "title": "The update of ConFIG, Gramian and combination included",
-        "columns": ["matrix", "ours", "TorchJD / ours", "relative difference"],
+        "columns": ["matrix", "ours", "TorchJD / ours", "spread of the cosines, ours and TorchJD's"],
         "rows": [cells],
-        "note": "TorchJD takes the pseudo-inverse of the matrix of unit rows, ours that of their cosines.",
+        "note": "TorchJD takes a pseudo-inverse of the unit rows, ours that of their cosines. The cosines "
+        "of the update with all rows should be equal; a pseudo-inverse of a float32 matrix with a million "
+        "columns drops singular values below 0.12 of the largest by default.",
     }
+
+
+def uneven(rows: Tensor, update: Tensor) -> float:
+    """Largest less least cosine of the update with the rows."""
+    cosines = (rows @ update) / rows.norm(dim=1) / update.norm()
+    return float(cosines.max() - cosines.min())
 
 
 def certificates_table() -> dict:

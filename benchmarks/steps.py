@@ -2,12 +2,11 @@
 
 Both take turns on one thread, so what slows the machine slows both; the figure is the median of the
 ratios of neighbouring steps, with their quartiles. A step is the forward pass, the backward pass, the
-optimizer and the rule's update. TorchJD stands beside where it is installed.
+optimizer and the rule's update.
 """
 
 import argparse
 from collections.abc import Iterator
-from importlib.util import find_spec
 from statistics import median
 
 import torch
@@ -96,58 +95,27 @@ class Bench:
 
         return step
 
-    def torchjd(self, name: str) -> Step:
-        """A step of TorchJD's aggregator of the same name."""
-        from torchjd import aggregation, autojac
 
-        aggregator = getattr(aggregation, name)()
-        model, optimizer = self._start()
-        shared = list(model.trunk.parameters())
-
-        def step() -> None:
-            features = model.trunk(self.inputs).relu()
-            losses = [
-                (head(features)[:, 0] - self.targets[:, i]).square().mean()
-                for i, head in enumerate(model.heads)
-            ]
-            autojac.mtl_backward(losses, features=features)
-            autojac.jac_to_grad(shared, aggregator)
-            optimizer.step()
-            optimizer.zero_grad()
-
-        return step
-
-
-def contenders() -> list[tuple[str, str]]:
-    """(engine, rule) of everything that is timed."""
-    names = [card.name for card in rule_cards().values() if card.shape != "wrapper"]
-    found = [("equipoise", name) for name in names]
-    if find_spec("torchjd"):
-        from torchjd import aggregation
-
-        found += [("torchjd", name) for name in names if hasattr(aggregation, name)]
-    return found
+def names() -> list[str]:
+    """The rules that are timed."""
+    return [card.name for card in rule_cards().values() if card.shape != "wrapper"]
 
 
 def table(pairs: int) -> dict:
     """A row for each contender, a column for each model and number of objectives."""
     columns = [(kind, m) for kind in MODELS for m in OBJECTIVES]
-    cells: dict[tuple[str, str], list[str]] = {contender: [] for contender in contenders()}
+    cells: dict[str, list[str]] = {name: [] for name in names()}
     bare = []
     for kind, m in columns:
         bench = Bench(kind, m)
-        for engine, name in cells:
-            step = bench.ours(name) if engine == "equipoise" else bench.torchjd(name)
-            taken = in_turns({"plain": bench.plain(), "step": step}, pairs)
-            cells[engine, name].append(shown(ratio(taken["step"], taken["plain"])))
+        for name, row in cells.items():
+            taken = in_turns({"plain": bench.plain(), "step": bench.ours(name)}, pairs)
+            row.append(shown(ratio(taken["step"], taken["plain"])))
         bare.append(f"{kind} with {m}: {1e3 * median(taken['plain']):.2f} ms")
     return {
         "title": "The time of a training step of a rule over that of a step of the plain sum of losses",
         "columns": ["rule", *(f"{kind}, m = {m}" for kind, m in columns)],
-        "rows": [
-            [name if engine == "equipoise" else f"{name}, TorchJD", *found]
-            for (engine, name), found in cells.items()
-        ],
+        "rows": [[name, *found] for name, found in cells.items()],
         "note": f"Median (quartiles) of {pairs} pairs of steps, batch {BATCH}. A step is the forward pass, "
         f"the backward pass, the optimizer and the rule's update. A plain step takes, {', '.join(bare)}: "
         "small models, on which what does not depend on the size of the model weighs most.",

@@ -19,6 +19,7 @@ def to_torchjd(rule: Rule, *, names: Sequence[str] | None = None) -> Any:
     For a Gramian rule it is a `GramianWeightedAggregator`, whose `gramian_weighting` serves `autogram` too.
     Weights come back in the dtype and on the device of what was given. TorchJD has no call for the end
     of a step, so a rule with state advances after each call; names are "0", "1", ... where none are given.
+    The update carries no graph.
 
     ```python
     from torchjd.autojac import backward, jac_to_grad
@@ -31,7 +32,7 @@ def to_torchjd(rule: Rule, *, names: Sequence[str] | None = None) -> Any:
     """
     peer = _peer()
     if isinstance(rule, GramianRule):
-        return peer.GramianWeightedAggregator(_weighting(peer, rule, names))
+        return _combined(peer, _weighting(peer, rule, names))
     if isinstance(rule, RowRule):
         return _aggregator(peer, rule, names)
     raise TypeError(f"{rule!r} takes no directions; a GramianRule or a RowRule can be an aggregator")
@@ -49,6 +50,10 @@ def from_torchjd(inner: nn.Module) -> Rule:
     installed.
     """
     peer = _peer()
+    if isinstance(inner, type(peer.MeanWeighting() << abs)):
+        raise TypeError(
+            f"{inner!r} is composed with a function of its own; give the aggregator or the weighting"
+        )
     weighting = getattr(inner, "gramian_weighting", None)
     if isinstance(inner, peer.Weighting):
         weighting = inner
@@ -110,6 +115,20 @@ def _weighting(peer: ModuleType, rule: GramianRule, names: Sequence[str] | None)
             return f"Weighting({rule!r})"
 
     return Weighting()
+
+
+def _combined(peer: ModuleType, weighting: Any) -> Any:
+    class Aggregator(peer.GramianWeightedAggregator):
+        """The rows of a matrix, combined by the weights of a rule of Equipoise."""
+
+        @torch.no_grad()
+        def forward(self, matrix: Tensor, /) -> Tensor:  # (m, k) -> (k,)
+            return super().forward(matrix)
+
+        def __repr__(self) -> str:
+            return f"Aggregator({weighting.rule!r})"
+
+    return Aggregator(weighting)
 
 
 def _aggregator(peer: ModuleType, rule: RowRule, names: Sequence[str] | None) -> Any:
