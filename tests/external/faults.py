@@ -109,14 +109,16 @@ def tiny_cagrad() -> Fault:
 
 
 def opposite_imtlg() -> Fault:
-    """Equal projections on g / |g| and on its opposite are zero."""
-    row = torch.randn(5, generator=torch.Generator().manual_seed(1))
-    rows = torch.stack([row, -row])
-    theirs = grad_of(by_torchjd(peers.IMTLG()), rows, torch.float32)
-    ours = grad_of(by_equipoise(aggregation.IMTLG()), rows, torch.float32)
-    answer = torch.zeros(5, dtype=torch.float64)
+    """Equal projections on g / |g| and on its opposite are zero; the worst of ten rows, for each of the two."""
+    worst = []
+    for step in (by_torchjd(peers.IMTLG()), by_equipoise(aggregation.IMTLG())):
+        drawn = torch.Generator().manual_seed(0)
+        rows = [torch.randn(5, generator=drawn) for _ in range(10)]
+        found = [grad_of(step, torch.stack([row, -row]), torch.float32) for row in rows]
+        worst.append(max(found, key=lambda update: float(torch.as_tensor(update).norm())))
     why = "rounding in a pseudo-inverse is divided by rounding"
-    return Fault("IMTL-G, exact opposites", "update", answer, theirs, ours, 1e-6, why)
+    answer = torch.zeros(5, dtype=torch.float64)
+    return Fault("IMTL-G, exact opposites", "update", answer, *worst, 1e-6, why)
 
 
 def bfloat16_upgrad() -> Fault:
@@ -146,6 +148,24 @@ def nash_with_a_zero() -> Fault:
     ours = grad_of(by_equipoise(aggregation.NashMTL()), rows, torch.float64)
     why = "the first step divides by a row sum of the Gramian, here zero, and weights (1, 1) stay"
     return Fault("NashMTL, a row sum of zero", "update", explicit.nash(rows), theirs, ours, 1e-9, why)
+
+
+def tiny_nash() -> Fault:
+    rows = 1e-6 * IN_CONFLICT
+    theirs = grad_of(by_torchjd(peers.NashMTL(2)), rows, torch.float64)
+    ours = grad_of(by_equipoise(aggregation.NashMTL()), rows, torch.float64)
+    why = "the norm of the Gramian enters the constraints: the answer depends on scale, as a bargain does not"
+    return Fault("NashMTL, gradients of 1e-6", "update", explicit.nash(rows), theirs, ours, 1e-9, why)
+
+
+def tiny_fairgrad() -> Fault:
+    """alpha = 1 is the bargain without a limit on the norm, so the answer is sqrt(2) times as long."""
+    rows = 1e-6 * IN_CONFLICT
+    theirs = grad_of(by_torchjd(peers.FairGrad(alpha=1.0)), rows, torch.float64)
+    ours = grad_of(by_equipoise(aggregation.FairGrad()), rows, torch.float64)
+    answer = explicit.nash(rows) * 2**0.5
+    why = "least squares with an absolute end stop early"
+    return Fault("FairGrad, gradients of 1e-6", "update", answer, theirs, ours, 1e-9, why)
 
 
 class Tied(nn.Module):
@@ -191,6 +211,8 @@ FAULTS: dict[str, Callable[[], Fault]] = {
     "bfloat16": bfloat16_upgrad,
     "MGDA of 128": many_mgda,
     "NashMTL": nash_with_a_zero,
+    "tiny NashMTL": tiny_nash,
+    "tiny FairGrad": tiny_fairgrad,
     "tied weights": tied_autogram,
     "replicas": drifting_replicas,
 }
