@@ -109,7 +109,7 @@ def tiny_cagrad() -> Fault:
 
 
 def opposite_imtlg() -> Fault:
-    """Equal projections on g / |g| and on its opposite are zero; the worst of ten rows, for each of the two."""
+    """Equal projections on g / |g| and on its opposite are zero: for each library the worst of ten rows."""
     worst = []
     for step in (by_torchjd(peers.IMTLG()), by_equipoise(aggregation.IMTLG())):
         drawn = torch.Generator().manual_seed(0)

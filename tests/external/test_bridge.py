@@ -71,3 +71,5 @@ def test_what_cannot_be_bridged():
         to_torchjd(scalarization.Linear())
     with pytest.raises(TypeError, match="neither an aggregator nor a weighting"):
         from_torchjd(nn.Linear(2, 2))
+    with pytest.raises(TypeError, match="composed with a function"):  # it would take a Gramian for a Jacobian
+        from_torchjd(peers.UPGrad().weighting)
