@@ -14,6 +14,7 @@ from .core.problem import Metric as Metric
 from .core.problem import Problem as Problem
 from .core.rule import GramianRule as GramianRule
 from .core.rule import RowRule as RowRule
+from .core.rule import RowTransform as RowTransform
 from .core.rule import Scalarizer as Scalarizer
 from .core.samples import sample_gradients as sample_gradients
 from .core.step import Step as Step

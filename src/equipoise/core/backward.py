@@ -1,5 +1,6 @@
 """`backward`: m losses and a rule in, `.grad` out."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -12,9 +13,10 @@ from equipoise.core.groups import Groups
 from equipoise.core.objectives import Losses, Parameters, Preference
 from equipoise.core.onepass import in_one_pass
 from equipoise.core.plan import parse_memory
-from equipoise.core.rule import GramianRule, RowRule, Rule, Scalarizer
+from equipoise.core.rule import GramianRule, RowRule, RowTransform, Rule, Scalarizer
 from equipoise.core.scaling import scale_of
 from equipoise.core.step import Step
+from equipoise.core.transformroute import by_transformed
 from equipoise.core.world import World
 
 
@@ -35,6 +37,7 @@ def backward(
     features: Features | None = None,
     weights_every: int = 1,
     previous: Step | None = None,
+    transforms: RowTransform | Sequence[RowTransform] = (),
     samples: bool = False,
     verify: bool = False,
     process_group: ProcessGroup | bool | None = None,
@@ -70,6 +73,9 @@ def backward(
         0.0015 and 0.14 at size 64, and at most 0.03 at size 256.
     features: tensors that all losses share; the weights come from the gradients there (MGDA-UB).
     weights_every: k reuses the weights of `previous`, the step before, k - 1 times: one pass each.
+    transforms: what the rows of each parameter pass through, in order, before a Gramian or row rule sees
+        them; their state advances in their own `update`. All rows of a parameter are formed, twice
+        where they do not fit into the budget.
     samples: `losses` is one tensor (m,) of the losses of m samples. Layers whose rows are samples are found
         by one more pass, and get all m directions from a single one; the others take m passes.
     verify: compare with plain autograd on the same graph, which is then kept; raises VerificationFailed
@@ -96,7 +102,10 @@ def backward(
             f"{rule!r} is no rule; a rule is an object such as equipoise.aggregation.UPGrad(), a Scalarizer, "
             "GramianRule or RowRule"
         )
-    _check_route(rule, gramian, features, weights_every, groups, samples)
+    stages = (transforms,) if isinstance(transforms, RowTransform) else tuple(transforms)
+    _check_route(rule, gramian, features, weights_every, groups, samples, stages)
+    if stages and parameters is None:
+        raise ValueError("transforms keep state by the names of parameters; give them: parameters=model")
     call = prepare(
         losses,
         rule,
@@ -111,7 +120,10 @@ def backward(
         groups=groups,
         verify=verify,
         samples=samples,
+        transforms=stages,
     )
+    if stages and isinstance(rule, GramianRule):
+        return by_transformed(call)
     if isinstance(rule, Scalarizer) or (isinstance(rule, GramianRule) and not rule.needs_directions):
         return in_one_pass(call)
     if isinstance(rule, RowRule):
@@ -124,7 +136,13 @@ def backward(
 
 
 def _check_route(
-    rule: Rule, gramian: str, features: object, weights_every: int, groups: object, samples: bool
+    rule: Rule,
+    gramian: str,
+    features: object,
+    weights_every: int,
+    groups: object,
+    samples: bool,
+    transforms: Sequence[RowTransform],
 ) -> None:
     """Raise ValueError for ways to the weights that do not go together."""
     if gramian not in ("exact", "sketch"):
@@ -136,11 +154,14 @@ def _check_route(
         "weights_every": weights_every > 1,
         'gramian="sketch"': gramian == "sketch",
         "samples": samples,
+        "transforms": bool(transforms),
     }
     chosen = [name for name, yes in asked.items() if yes]
-    if len(chosen) > 1 and set(chosen) != {"features", "weights_every"}:
+    if len(chosen) > 1 and set(chosen) not in ({"features", "weights_every"}, {"samples", "transforms"}):
         raise ValueError(f"{' and '.join(chosen)} do not go together; choose one")
-    if chosen and not isinstance(rule, GramianRule) and chosen != ["samples"]:
+    if transforms and isinstance(rule, Scalarizer):
+        raise ValueError(f"transforms are for rules over directions; {type(rule).__name__} sees losses alone")
+    if chosen and not isinstance(rule, GramianRule) and not {*chosen} <= {"samples", "transforms"}:
         raise ValueError(f"{chosen[0]} is for rules with a Gramian; {type(rule).__name__} has none")
     if groups != "all" and chosen and chosen[0] in ("features", "weights_every"):
         raise ValueError(f"{chosen[0]} finds one set of weights; it does not go with groups={groups!r}")

@@ -23,7 +23,7 @@ from equipoise.core.objectives import (
     simplex_preference,
 )
 from equipoise.core.plan import names_of
-from equipoise.core.rule import Rule, Scalarizer
+from equipoise.core.rule import RowTransform, Rule, Scalarizer
 from equipoise.core.world import World, refuse_shards
 
 Private = Literal["own", "weighted"]
@@ -56,6 +56,7 @@ class Call:
     groups: Groups = "all"
     verify: bool = False
     samples: Tensor | None = None
+    transforms: tuple[RowTransform, ...] = ()
 
     @property
     def vector(self) -> Tensor:  # -> (m,)
@@ -136,6 +137,7 @@ def prepare(
     groups: Groups = "all",
     verify: bool = False,
     samples: bool = False,
+    transforms: Sequence[RowTransform] = (),
 ) -> Call:
     """Check what the caller gave, and find the leaves; raises ValueError before anything is computed."""
     if on_nonfinite not in ("raise", "skip", "mean"):
@@ -184,6 +186,7 @@ def prepare(
         groups=groups,
         verify=verify,
         samples=vector,
+        transforms=tuple(transforms),
     )
 
 

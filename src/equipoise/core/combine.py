@@ -12,6 +12,7 @@ from equipoise.core.passes import Collected, Private, collect, faulty
 from equipoise.core.plan import Choice, Plan
 from equipoise.core.schedules import scheduled
 from equipoise.core.step import Group, Step
+from equipoise.core.transformed import transformed
 from equipoise.core.verify import verify
 
 Gradients = dict[Tensor, Tensor]
@@ -30,20 +31,20 @@ def settle(call: Call, found: Collected, plan: Plan, choices: Sequence[Choice] =
     """Weights from the Gramians, the update into `.grad`."""
     scale = call.scale or 1.0
     gramian = found.gramian / scale**2
-    keep = _keep(call, faulty(call, gramian, found.private))
+    keep = keep_of(call, faulty(call, gramian, found.private))
     if keep is None:
         return overflowed(call, found.private)
     groups, gradients = {}, {}
     for name, leaves in call.grouped.items():
         own = found.gramians[name] / scale**2
-        groups[name] = Group(_weights(call, own, keep), _shown(own, keep))
+        groups[name] = Group(weights_of(call, own, keep), shown(own, keep))
         gradients |= _combined(call, leaves, groups[name].weights, found)
     if call.verify:
         numbers = {leaf: groups[call.group_of[leaf]].weights.tolist() for leaf in gradients}
         verify(call, choices, found.held, gradients, numbers)
     whole = next(iter(groups.values())).weights if len(groups) == 1 else None
     write(call, gradients, found.private, keep, whole)
-    return record(call, keep, whole, _shown(gramian, keep), plan, groups if len(groups) > 1 else {})
+    return record(call, keep, whole, shown(gramian, keep), plan, groups if len(groups) > 1 else {})
 
 
 def by_rows(call: Call) -> Step:
@@ -67,7 +68,7 @@ def by_rows(call: Call) -> Step:
             bad = faulty(call, total, private)
             if call.scale is not None and bool(bad.any()):
                 return overflowed(call, private)
-            kept = _keep(call, bad)
+            kept = keep_of(call, bad)
             if kept != keep and kept is not None and position > 0:
                 break  # what went before was made with an objective that is now left out
             keep = kept or keep
@@ -76,7 +77,7 @@ def by_rows(call: Call) -> Step:
             break
         keep = kept or keep
     write(call, gradients, private, keep, None)
-    return record(call, keep, None, _shown(total, keep), planned.record("rows", most, call, notes=notes))
+    return record(call, keep, None, shown(total, keep), planned.record("rows", most, call, notes=notes))
 
 
 def settle_rows(call: Call, found: Collected, plan: Plan) -> Step:
@@ -84,11 +85,11 @@ def settle_rows(call: Call, found: Collected, plan: Plan) -> Step:
     if call.private == "weighted":
         raise ValueError(f'{type(call.rule).__name__} has no weights, so private is "own", not "weighted"')
     gramian = found.gramian / (call.scale or 1.0) ** 2
-    keep = _keep(call, faulty(call, gramian, found.private))
+    keep = keep_of(call, faulty(call, gramian, found.private))
     if keep is None:
         return overflowed(call, found.private)
     write(call, dict(_directions(call, found.held, keep)), found.private, keep, None)
-    return record(call, keep, None, _shown(gramian, keep), plan)
+    return record(call, keep, None, shown(gramian, keep), plan)
 
 
 def _directions(
@@ -100,11 +101,12 @@ def _directions(
         if plain:
             yield leaf, one.combine([1 / len(keep) if i in keep else 0.0 for i in range(len(call.names))])
             continue
-        bundle = Bundle(
-            [call.names[i] for i in keep], {call.block_name(leaf): torch.stack(filled(one.rows(), keep))}
-        )
+        rows, scale = torch.stack(filled(one.rows(), keep)), call.scale or 1.0
+        if call.transforms:
+            rows = transformed(call, leaf, one, keep).reshape(rows.shape) * scale
+        bundle = Bundle([call.names[i] for i in keep], {call.block_name(leaf): rows})
         with torch.no_grad():
-            (direction,) = bundle.map(call.rule, scale=call.scale or 1.0).values()
+            (direction,) = bundle.map(call.rule, scale=scale).values()
         if call.scale is None and not all_finite(direction):
             raise ValueError(
                 f"{type(call.rule).__name__} gave a direction that is not finite for finite rows"
@@ -137,7 +139,7 @@ def weighted_pass(
     return {leaf: g if call.world is None else call.world.mean(g) for leaf, g in pairs}
 
 
-def _weights(call: Call, gramian: Tensor, keep: Sequence[int]) -> Tensor:  # (m, m) -> (m,)
+def weights_of(call: Call, gramian: Tensor, keep: Sequence[int]) -> Tensor:  # (m, m) -> (m,)
     """The rule's weights, zero for what is left out."""
     if _plain(call, keep):
         weights = torch.full((len(keep),), 1 / len(keep), dtype=torch.float64)
@@ -150,7 +152,7 @@ def _weights(call: Call, gramian: Tensor, keep: Sequence[int]) -> Tensor:  # (m,
     return full if call.world is None else call.world.same(full)
 
 
-def _keep(call: Call, bad: Tensor) -> tuple[int, ...] | None:  # (m,) bool
+def keep_of(call: Call, bad: Tensor) -> tuple[int, ...] | None:  # (m,) bool
     """The objectives to go on with; None where a GradScaler is to see the overflow."""
     if call.scale is not None and bool(bad.any()):
         return None
@@ -192,7 +194,7 @@ def _check_weights(call: Call, weights: Tensor, m: int) -> None:
         raise ValueError(f"{name} gave weights that are not finite: {weights.tolist()}")
 
 
-def _shown(gramian: Tensor, keep: Sequence[int]) -> Tensor:  # (m, m) -> (m, m)
+def shown(gramian: Tensor, keep: Sequence[int]) -> Tensor:  # (m, m) -> (m, m)
     """The Gramian with zero for what was left out."""
     kept = torch.zeros(len(gramian), dtype=torch.bool)
     kept[list(keep)] = True

@@ -72,6 +72,48 @@ class RowRule(Rule):
     """Rows (m, k) of one block -> (k,), block by block."""
 
 
+class RowTransform(Rule):
+    """Rows (m, k) of one block -> rows (m, k), block by block; stands before any rule.
+
+    State that follows the rows is kept for each block and objective: `forward` looks it up with `known`, and
+    says with `becomes` what `update` is to make of it, so that it gives the same for the same input however
+    often it is called.
+
+    >>> class Momentum(RowTransform):
+    ...     def forward(self, rows, *, block="", names=()):
+    ...         known = self.known(block, names)
+    ...         moved = [row if old is None else (row + old) / 2 for row, old in zip(rows, known)]
+    ...         return self.becomes(block, names, torch.stack(moved))
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._state: dict[str, dict[str, Tensor]] = {}
+        self._next: dict[str, dict[str, Tensor]] = {}
+
+    def known(self, block: str, names: Sequence[str]) -> list[Tensor | None]:  # -> m of (k,)
+        """What is kept of each objective on a block, None for one not seen there."""
+        kept = self._state.get(block, {})
+        return [kept.get(name) for name in names]
+
+    def becomes(self, block: str, names: Sequence[str], rows: Tensor) -> Tensor:  # (m, k) -> (m, k)
+        """Note what is to be kept after this step; gives the rows back."""
+        self._next[block] = dict(zip(names, rows.detach().clone().unbind(), strict=True))
+        return rows
+
+    def update(self, step: Step, losses: LossesAfter = None, epoch_ended: bool = False) -> None:
+        for block, rows in self._next.items():
+            self._state.setdefault(block, {}).update(rows)
+        self._next = {}
+
+    def get_extra_state(self) -> dict[str, dict[str, Tensor]]:
+        """Block -> objective -> what is kept, (k,)."""
+        return self._state
+
+    def set_extra_state(self, state: dict[str, dict[str, Tensor]]) -> None:
+        self._state = {block: dict(rows) for block, rows in state.items()}
+
+
 class Draws(Rule):
     """A rule that draws: the generator's state is a buffer that only `update` advances.
 

@@ -1,0 +1,83 @@
+"""The route of Gramian rules behind row transforms."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from equipoise.core.call import Call
+from equipoise.core.combine import keep_of, overflowed, record, shown, weights_of, write
+from equipoise.core.gramian import block_gramian, wide
+from equipoise.core.passes import Private, collect, faulty
+from equipoise.core.plan import Schedule
+from equipoise.core.schedules import scheduled
+from equipoise.core.step import Group, Step
+from equipoise.core.transformed import transformed
+
+Visit = Callable[[Tensor, Tensor], None]
+
+
+def by_transformed(call: Call) -> Step:
+    """Transformed rows -> Gramian -> weights -> weighted sum of transformed rows.
+
+    Where not all rows fit into the budget they are formed twice, once for the Gramian and once for the sum.
+    """
+    planned, notes = scheduled(call, whole=True)
+    m, once = len(call.names), len(planned.shares) == 1
+    keep: tuple[int, ...] = tuple(range(m))
+    while True:
+        gramians = {group: torch.zeros(m, m, dtype=torch.float64) for group in call.grouped}
+        kept: dict[Tensor, Tensor] = {}
+
+        def measure(leaf: Tensor, rows: Tensor, found=gramians, kept=kept, keep=keep) -> None:
+            index = torch.tensor(keep)
+            found[call.group_of[leaf]][index[:, None], index] += block_gramian(rows).cpu()
+            if once:
+                kept[leaf] = rows
+
+        raw, private, most = _go(call, planned, keep, measure, retain=not once)
+        settled = keep_of(call, faulty(call, raw, private))
+        if settled is None:
+            return overflowed(call, private)
+        if settled == keep:
+            break
+        keep = settled
+    groups = {name: Group(weights_of(call, gramian, keep), gramian) for name, gramian in gramians.items()}
+    gradients: dict[Tensor, Tensor] = {}
+
+    def combine(leaf: Tensor, rows: Tensor) -> None:
+        weights = groups[call.group_of[leaf]].weights[list(keep)].to(rows.device, wide(rows.dtype))
+        update = weights @ rows.to(wide(rows.dtype)) * (call.scale or 1.0)
+        gradients[leaf] = update.to(leaf.dtype).reshape(leaf.shape)
+
+    if once:
+        for leaf, rows in kept.items():
+            combine(leaf, rows)
+    else:
+        _go(call, planned, keep, combine, retain=call.retain_graph)
+    whole = next(iter(groups.values())).weights if len(groups) == 1 else None
+    write(call, gradients, private, keep, whole)
+    total = torch.stack([group.gramian for group in groups.values()]).sum(0)
+    plan = planned.record("rows", most, call, notes=notes)
+    return record(call, keep, whole, shown(total, keep), plan, groups if len(groups) > 1 else {})
+
+
+def _go(
+    call: Call, planned: Schedule, keep: Sequence[int], visit: Visit, *, retain: bool
+) -> tuple[Tensor, Private, int]:
+    """Visit the transformed rows of each parameter.
+
+    Gives the Gramian of the rows as they came, the private gradients, and the bytes held at most.
+    """
+    m, most = len(call.names), 0
+    total, private = torch.zeros(m, m, dtype=torch.float64), {}
+    for position, share in enumerate(planned.shares):
+        last = position == len(planned.shares) - 1
+        again = retain or not last or call.retain_graph or call.on_nonfinite != "raise"
+        found = collect(call, [share], retain=again, release=True, private=position == 0)
+        private |= found.private
+        total += found.gramian / (call.scale or 1.0) ** 2
+        most = max(most, found.bytes)
+        for leaf, held in found.held.items():
+            visit(leaf, transformed(call, leaf, held, keep))
+    return total, private, most
