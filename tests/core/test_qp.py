@@ -174,11 +174,48 @@ def test_the_active_set_agrees_with_the_pivoting(seed):
     rows = spoilt(12, 12, "plain", seed).numpy()
     unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     matrix, linear = unit @ unit.T, unit @ unit[0] - 0.3
-    wanted = nonnegative(matrix, linear[None], float(np.linalg.eigvalsh(matrix)[0]))[0]
-    for start in (np.zeros(12), np.ones(12)):
-        np.testing.assert_allclose(active_set(matrix, linear, start), wanted, atol=1e-9 * (1 + wanted.max()))
+    floor = np.array([np.linalg.eigvalsh(matrix)[0]])
+    wanted = nonnegative(matrix[None], linear[None, None], floor)[0]
+    starts = np.stack([np.zeros(12), np.ones(12)])
+    found = active_set(matrix[None], np.stack([linear, linear]), starts)
+    np.testing.assert_allclose(found, np.concatenate([wanted, wanted]), atol=1e-9 * (1 + wanted.max()))
+
+
+@pytest.mark.parametrize("m", [1, 2, 3, 8, 32])
+def test_a_stack_of_gramians_has_the_answers_of_each(m):
+    """Whatever is hard about one of them: what is singular, zero or indefinite stays its own affair."""
+    rows = torch.zeros(24, m, max(m + 1, 3), dtype=torch.float64)
+    for i, padded in enumerate(rows):
+        drawn = spoilt(m, max(m - i % 3, 1), SHAPES[i % len(SHAPES)], seed=i)
+        padded[:, : drawn.shape[1]] = drawn
+    gramians = rows @ rows.mT
+    gramians[5] = gramians[5].float().double()
+    targets = torch.cat([torch.eye(m, dtype=torch.float64), torch.full((1, m), 1 / m, dtype=torch.float64)])
+    weights, residual = min_norm(gramians)
+    raised, other = dual_cone(gramians, targets)
+    assert weights.shape == (24, m)
+    assert raised.shape == (24, m + 1, m)
+    assert max(residual, other) <= KKT
+    torch.testing.assert_close(dual_cone(gramians, targets.expand(24, -1, -1)).value, raised, rtol=0, atol=0)
+    for i, gramian in enumerate(gramians):
+        size = float(rows[i].abs().max())
+        torch.testing.assert_close(
+            weights[i] @ rows[i], min_norm(gramian).value @ rows[i], atol=1e-8 * size, rtol=0
+        )
+        alone = dual_cone(gramian, targets).value
+        torch.testing.assert_close(raised[i] @ rows[i], alone @ rows[i], atol=1e-8 * size, rtol=0)
+        torch.testing.assert_close(raised[i], alone, atol=1e-5, rtol=1e-5)
+
+
+def test_an_empty_stack_has_no_answers():
+    empty = torch.empty(0, 3, 3, dtype=torch.float64)
+    assert min_norm(empty).value.shape == (0, 3)
+    assert dual_cone(empty, torch.eye(3)).value.shape == (0, 3, 3)
+    assert min_norm(empty[:, :2, :2]).value.shape == (0, 2)
 
 
 def test_targets_of_another_size_are_refused():
     with pytest.raises(ValueError, match=r"targets must be \(n, 2\).*\(1, 3\)"):
         dual_cone(OPPOSITE, torch.ones(1, 3))
+    with pytest.raises(ValueError, match=r"targets must be \(n, 2\) or \(5, n, 2\).*\(4, 1, 2\)"):
+        dual_cone(OPPOSITE.expand(5, 2, 2), torch.ones(4, 1, 2))
