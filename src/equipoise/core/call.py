@@ -212,9 +212,14 @@ def accumulate(leaf: Tensor, gradient: Tensor) -> None:
         leaf.grad.add_(gradient)
 
 
+def finite(gradient: Tensor) -> Tensor:  # -> () bool
+    """Whether every entry is finite (of a sparse gradient, every one that is stored), on its device."""
+    return (gradient.coalesce().values() if gradient.is_sparse else gradient).isfinite().all()
+
+
 def all_finite(gradient: Tensor) -> bool:
-    """Whether every entry is finite; of a sparse gradient, every entry that is stored."""
-    return bool((gradient.coalesce().values() if gradient.is_sparse else gradient).isfinite().all())
+    """The same as a bool."""
+    return bool(finite(gradient))
 
 
 def device_of(rule: Rule) -> torch.device:

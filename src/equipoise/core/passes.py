@@ -7,7 +7,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from equipoise.core.call import Call, all_finite
+from equipoise.core.call import Call, finite
 from equipoise.core.ghost.arrivals import Arrivals
 from equipoise.core.ghost.embedding import EmbeddingUse
 from equipoise.core.ghost.use import FactoredUse
@@ -214,6 +214,9 @@ def _inner(one: Tensor, other: Tensor) -> Tensor:
 def faulty(call: Call, gramian: Tensor, private: Private) -> Tensor:  # (m, m) -> (m,) bool
     """Which objectives have a loss or a direction that is not finite."""
     bad = ~(gramian.diagonal().isfinite() & call.values.isfinite())
-    for i, gradient in private.values():
-        bad[i] |= not all_finite(gradient)
+    whole = [finite(gradient) for _, gradient in private.values()]
+    if whole:  # one transfer, whatever the number of parameters
+        flags = torch.stack([flag.to(whole[0].device) for flag in whole]).tolist()
+        for (i, _), good in zip(private.values(), flags, strict=True):
+            bad[i] |= not good
     return bad if call.world is None else call.world.any(bad)
