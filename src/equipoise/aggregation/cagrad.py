@@ -46,6 +46,7 @@ class CAGrad(GramianRule):
     Where g0 is zero the weights are uniform and the update zero. Where the dual ends at J'w = 0
     every update of the ball that hurts nobody is optimal: the one nearest to g0 is taken.
 
+    >>> import torch
     >>> CAGrad(rescale=0)(torch.tensor([[4.0, -2.0], [-2.0, 2.0]]))
     tensor([0.5000, 0.7500], dtype=torch.float64)
     """
