@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import equipoise
-from equipoise.aggregation import GradDrop, Mean, UPGrad
+from equipoise.aggregation import MGDA, DualProj, GradDrop, Mean, UPGrad
 from equipoise.core.plan import parse_memory
 
 
@@ -150,3 +150,12 @@ def test_groups_that_make_no_sense_are_refused():
         equipoise.backward(losses(), UPGrad(), groups="block")
     with pytest.raises(ValueError, match="Mean gives the same update for any"):
         equipoise.backward(losses(), Mean(), parameters=model, groups="layer")
+
+
+@pytest.mark.parametrize("rule", [UPGrad(), DualProj(), MGDA()], ids=lambda rule: type(rule).__name__)
+def test_groups_solved_at_once_get_the_weights_of_each_alone(rule):
+    model, losses = wide()
+    step = equipoise.backward(losses(), rule, parameters=model, groups="tensor")
+    assert rule.batched
+    for one in step.groups.values():
+        torch.testing.assert_close(one.weights, rule(one.gramian), rtol=1e-7, atol=1e-10)

@@ -50,6 +50,10 @@ class DualProj(GramianRule):
     tensor([0.6111, 0.5000], dtype=torch.float64)
     """
 
-    def forward(self, gramian: Tensor, *, preference: Tensor | None = None) -> Tensor:  # (m, m), (m,) -> (m,)
-        chosen = preference_like(preference, gramian.diagonal())
-        return dual_cone(gramian, chosen[None]).value[0]
+    batched = True
+
+    def forward(
+        self, gramian: Tensor, *, preference: Tensor | None = None
+    ) -> Tensor:  # (..., m, m), (m,) -> (..., m)
+        chosen = preference_like(preference, gramian.flatten(0, -2)[0])
+        return dual_cone(gramian, chosen[None]).value[..., 0, :]

@@ -57,6 +57,7 @@ class MGDA(GramianRule):
                 f"normalize must be one of {', '.join(get_args(Normalization))}, got {normalize!r}"
             )
         self.normalize = normalize
+        self.batched = normalize == "none"
 
     def forward(self, gramian: Tensor, *, losses: Tensor | None = None) -> Tensor:  # (m, m), (m,) -> (m,)
         if self.normalize == "none":

@@ -51,6 +51,10 @@ class UPGrad(GramianRule):
     tensor([0.7500, 1.0000], dtype=torch.float64)
     """
 
-    def forward(self, gramian: Tensor, *, preference: Tensor | None = None) -> Tensor:  # (m, m), (m,) -> (m,)
-        chosen = preference_like(preference, gramian.diagonal())
-        return dual_cone(gramian, torch.diag(chosen)).value.sum(0)
+    batched = True
+
+    def forward(
+        self, gramian: Tensor, *, preference: Tensor | None = None
+    ) -> Tensor:  # (..., m, m), (m,) -> (..., m)
+        chosen = preference_like(preference, gramian.flatten(0, -2)[0])
+        return dual_cone(gramian, torch.diag(chosen)).value.sum(-2)

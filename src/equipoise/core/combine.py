@@ -10,6 +10,7 @@ from equipoise.core.call import Call, accumulate, all_finite
 from equipoise.core.held import Held, filled
 from equipoise.core.passes import Collected, Private, collect, faulty
 from equipoise.core.plan import Choice, Plan
+from equipoise.core.rule import GramianRule
 from equipoise.core.schedules import scheduled
 from equipoise.core.step import Group, Step
 from equipoise.core.transformed import transformed
@@ -34,10 +35,11 @@ def settle(call: Call, found: Collected, plan: Plan, choices: Sequence[Choice] =
     keep = keep_of(call, faulty(call, gramian, found.private))
     if keep is None:
         return overflowed(call, found.private)
-    groups, gradients = {}, {}
+    own = {name: part / scale**2 for name, part in found.gramians.items()}
+    weights = zip(own, weights_of_each(call, list(own.values()), keep), strict=True)
+    groups = {name: Group(one, shown(own[name], keep)) for name, one in weights}
+    gradients: Gradients = {}
     for name, leaves in call.grouped.items():
-        own = found.gramians[name] / scale**2
-        groups[name] = Group(weights_of(call, own, keep), shown(own, keep))
         gradients |= _combined(call, leaves, groups[name].weights, found)
     if call.verify:
         numbers = {leaf: groups[call.group_of[leaf]].weights.tolist() for leaf in gradients}
@@ -139,6 +141,17 @@ def weighted_pass(
     return {leaf: g if call.world is None else call.world.mean(g) for leaf, g in pairs}
 
 
+def weights_of_each(call: Call, gramians: Sequence[Tensor], keep: Sequence[int]) -> list[Tensor]:
+    """The rule's weights (m,) for each of some Gramians (m, m), by one call of a rule that takes a stack."""
+    rule = call.rule
+    if len(gramians) == 1 or not isinstance(rule, GramianRule) or not rule.batched or _plain(call, keep):
+        return [weights_of(call, gramian, keep) for gramian in gramians]
+    index = torch.tensor(keep)
+    with torch.no_grad():
+        found = call.weigh(torch.stack(list(gramians))[:, index[:, None], index], keep)
+    return [_spread(call, weights, keep) for weights in found.to("cpu", torch.float64).unbind()]
+
+
 def weights_of(call: Call, gramian: Tensor, keep: Sequence[int]) -> Tensor:  # (m, m) -> (m,)
     """The rule's weights, zero for what is left out."""
     if _plain(call, keep):
@@ -146,7 +159,12 @@ def weights_of(call: Call, gramian: Tensor, keep: Sequence[int]) -> Tensor:  # (
     else:
         with torch.no_grad():
             weights = call.weigh(gramian[list(keep)][:, list(keep)], keep).to("cpu", torch.float64)
-        _check_weights(call, weights, len(keep))
+    return _spread(call, weights, keep)
+
+
+def _spread(call: Call, weights: Tensor, keep: Sequence[int]) -> Tensor:  # (k,) -> (m,)
+    """Checked weights with zero for what is left out, the same on every process."""
+    _check_weights(call, weights, len(keep))
     full = torch.zeros(len(call.names), dtype=torch.float64)
     full[list(keep)] = weights
     return full if call.world is None else call.world.same(full)

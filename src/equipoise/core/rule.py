@@ -64,8 +64,11 @@ class GramianRule(Rule):
     """Gramian (m, m) float64 on the CPU -> weights (m,); the update is the weighted sum of rows.
 
     One whose weights do not depend on the Gramian (Mean) sets `needs_directions` to False and is given
-    zeros of its shape.
+    zeros of its shape. One that also takes a stack (g, m, m), and gives (g, m) for it, sets `batched`: the
+    groups of a step are then solved at once.
     """
+
+    batched: bool = False
 
 
 class RowRule(Rule):

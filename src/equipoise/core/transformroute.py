@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from equipoise.core.call import Call
-from equipoise.core.combine import keep_of, overflowed, record, shown, weights_of, write
+from equipoise.core.combine import keep_of, overflowed, record, shown, weights_of_each, write
 from equipoise.core.gramian import block_gramian, wide
 from equipoise.core.passes import Private, collect, faulty
 from equipoise.core.plan import Schedule
@@ -42,7 +42,8 @@ def by_transformed(call: Call) -> Step:
         if settled == keep:
             break
         keep = settled
-    groups = {name: Group(weights_of(call, gramian, keep), gramian) for name, gramian in gramians.items()}
+    weights = zip(gramians, weights_of_each(call, list(gramians.values()), keep), strict=True)
+    groups = {name: Group(one, gramians[name]) for name, one in weights}
     gradients: dict[Tensor, Tensor] = {}
 
     def combine(leaf: Tensor, rows: Tensor) -> None:
