@@ -49,10 +49,14 @@ def _solved(matrix: Array, linear: Array, singular: np.ndarray) -> Array:
     if not (linear < 0).any():
         return np.zeros_like(linear)
     regular = matrix + (SHARE * singular)[:, None, None] * np.eye(len(matrix[0]))
-    found, left = linear, np.ones(1)
-    if linear.shape[1] == 1 and len(matrix[0]) > BATCHED:  # one program alone does not earn an inverse
-        found, left = _pivot(regular, linear[0], linear[0] < 0, 3 * EXCHANGES)
-    found = _settled(regular, linear, _near(matrix, linear, singular)) if left.size else found[None]
+    if linear.shape[1] > 1:
+        found = _settled(regular, linear, _near(matrix, linear, singular))
+    else:  # one program of a matrix does not earn the inverse of it
+        found, left = _pivot(regular, linear[:, 0], linear[:, 0] < 0, 3 * EXCHANGES)
+        found = found[:, None]
+        if left.size:
+            near = _near(matrix[left], linear[left], singular[left])
+            found[left] = _settled(regular[left], linear[left], near)
     places = np.flatnonzero(singular)
     for _ in range(POLISH):
         if not places.size:
