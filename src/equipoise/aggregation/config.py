@@ -1,11 +1,12 @@
 """ConFIG: the update that makes the same angle with every direction."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from equipoise.core.card import Card
-from equipoise.core.gramian import cosines
 from equipoise.core.rule import GramianRule
+from equipoise.core.scaled import as_array
 
 CARD = Card(
     name="ConFIG",
@@ -71,11 +72,16 @@ def equal_cosines(gramian: Tensor, targets: Tensor | None = None) -> Tensor:  # 
     roundings of the largest count as zero, since the Gramian of float32 gradients knows no better.
     Exactly zero where the targets are orthogonal to all that the directions span.
     """
-    norms = gramian.diagonal().clamp(min=0).sqrt()
-    inverses = torch.where(norms > 0, 1 / norms, 0.0)
-    inverse = torch.linalg.pinv(cosines(gramian), rtol=len(gramian) * RESOLUTION, hermitian=True)
-    weights = inverse.sum(1) if targets is None else inverse @ targets
-    weights = torch.where(norms > 0, weights, 0.0)
-    if bool(weights.abs().sum() <= len(gramian) * RESOLUTION):
-        return torch.zeros_like(weights)
-    return inverses * weights
+    inner = as_array(gramian)
+    norms = np.sqrt(inner.diagonal().clip(0.0))
+    inverses = np.divide(1.0, norms, out=np.zeros_like(norms), where=norms > 0)
+    cosines = (inverses[:, None] * inner * inverses).clip(-1.0, 1.0)
+    np.fill_diagonal(cosines, 1.0)
+    values, vectors = np.linalg.eigh(cosines)
+    kept = np.abs(values) > len(values) * RESOLUTION * np.abs(values).max()
+    parts = vectors.sum(0) if targets is None else as_array(targets) @ vectors
+    weights = vectors @ np.divide(parts, values, out=np.zeros_like(values), where=kept)
+    weights[norms == 0] = 0.0
+    if np.abs(weights).sum() <= len(weights) * RESOLUTION:
+        weights[:] = 0.0
+    return torch.from_numpy(inverses * weights)
