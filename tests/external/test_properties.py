@@ -88,12 +88,3 @@ def test_homogeneous(name, scale):
     for rows in some(full_rank=True):
         one, other = update(name, rows) * scale**degree, update(name, rows * scale)
         assert float((one - other).norm()) <= 1e-6 * float(one.norm())
-
-
-@pytest.mark.parametrize("name", GRAMIAN)
-def test_non_differentiable(name):
-    """The weights carry no graph."""
-    rows = some(8)[-1].requires_grad_()
-    with torch.no_grad():
-        weights = getattr(aggregation, name)()(rows @ rows.T)
-    assert not weights.requires_grad

@@ -44,7 +44,8 @@ def from_torchjd(inner: nn.Module) -> Rule:
     A weighting, and an aggregator that has one for Gramians, becomes a Gramian rule: no matrix (m, d) is
     built. Any other aggregator becomes a row rule, which sees the parameters one at a time: right for what
     works coordinate by coordinate (GradDrop, TrimmedMean), another method for the rest (ConFIG, NashMTL).
-    State, where it has some, advances as TorchJD does it, at each call and not in `update`.
+    State, where it has some, advances as TorchJD does it, at each call and not in `update`; draws come from
+    the global generator.
 
     Raises TypeError for anything else, and ImportError naming the extra `peers` where TorchJD is not
     installed.
