@@ -119,7 +119,7 @@ class Accumulator:
             values = world.mean(values)
         call = replace(call, values=values, world=world)
         held = {leaf: one.times(1 / total) for leaf, one in held.items()}
-        measured = sum(one.bytes() for one in held.values())
+        measured = sum(one.alone() for one in held.values())
         if world is not None:
             held = {leaf: world.reduce(one) for leaf, one in held.items()}
         m = len(call.names)

@@ -53,6 +53,10 @@ class Held(ABC):
     def bytes(self) -> int:
         """Memory that is held beside the graph."""
 
+    def alone(self) -> int:
+        """Memory that is held where the graph is gone."""
+        return self.bytes()
+
 
 class Dense(Held):
     """The directions themselves."""
@@ -177,13 +181,15 @@ class Factored(Held):
     def plus(self, other: Held) -> Held:
         if isinstance(other, Factored) and (self.a, self.o) == (other.a, other.o):
             both = Factored([*self.uses, *other.uses], [*self.found, *other.found], self.like)
-            inputs = both.groups * both.n * both.a * self.like.itemsize
-            if both.bytes() + inputs < self.m * self.like.nbytes:
+            if both.alone() < self.m * self.like.nbytes:
                 return both
         return super().plus(other)
 
     def bytes(self) -> int:
         return sum(d.nbytes for place in self.found for d in place if d is not None)
+
+    def alone(self) -> int:
+        return self.bytes() + sum(use.inputs.nbytes for use in self.uses)
 
 
 class Touched(Held):

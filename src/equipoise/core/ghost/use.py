@@ -39,6 +39,7 @@ class FactoredUse(Use):
     `n` rows (samples times places), `a` numbers into and `o` numbers out of the layer in each group.
     """
 
+    inputs: Tensor
     groups: int
     n: int
     a: int
