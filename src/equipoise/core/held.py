@@ -313,7 +313,7 @@ def weighted(found: Found, weights: Sequence[float], *, keep: bool = False) -> T
 
 
 def sum_of(parts: Sequence[Tensor]) -> Tensor:
-    """The sum of tensors, the first of which may be overwritten."""
+    """The sum of tensors; a single one is given as it is."""
     total = parts[0]
     for part in parts[1:]:
         total = total + part

@@ -46,9 +46,9 @@ class FactoredUse(Use):
     o: int
     transposed: bool  # whether the parameter is laid out as D'A, not as A'D
 
+    @abstractmethod
     def matrix(self, product: Tensor) -> Tensor:  # (k, groups, o, a) -> (k, shape of the parameter)
         """Products D'A of several places in the layout of the parameter."""
-        raise NotImplementedError
 
     @abstractmethod
     def left(self) -> Tensor:  # -> (groups, n, a)
