@@ -50,7 +50,8 @@ class GradVac(Keyed, Draws, GramianRule):
     Use it for related objectives. Avoid it where none may be hurt, and where a run must not depend on
     draws (or take `order="cyclic"`: i+1, i+2, ..., which depends on the order of the objectives).
 
-    beta: how fast the averages follow, in [0, 1]; 0.01 as in the paper, where TorchJD and LibMTL take 0.5.
+    beta: how fast the averages follow, in [0, 1]; 0.01, which a reimplementation gives as the paper's, where
+        TorchJD and LibMTL take 0.5.
     order: "random" draws an order for each i from the rule's own generator.
     generator: seeds the draws; by default seed 0.
     gramian: (m, m). Returns (m,). A zero direction neither turns nor is turned to. Averages are cut to
