@@ -122,6 +122,8 @@ def test_ways_that_do_not_go_together_are_refused():
         equipoise.backward(losses, UPGrad(), gramian="sketch", weights_every=2)
     with pytest.raises(ValueError, match="GradDrop has none"):
         equipoise.backward(losses, GradDrop(), gramian="sketch")
+    with pytest.raises(ValueError, match="compares exact directions"):
+        equipoise.backward(losses, UPGrad(), gramian="sketch", verify=True)
     with pytest.raises(ValueError, match="one set of weights"):
         equipoise.backward(losses, UPGrad(), weights_every=2, groups="tensor")
     assert all(parameter.grad is None for parameter in net.parameters())

@@ -104,6 +104,11 @@ def backward(
         )
     stages = (transforms,) if isinstance(transforms, RowTransform) else tuple(transforms)
     _check_route(rule, gramian, features, weights_every, groups, samples, stages)
+    if verify and (stages or features is not None or gramian != "exact"):
+        raise ValueError(
+            "verify=True compares exact directions with plain autograd; it does not go with transforms, "
+            'features or gramian="sketch"'
+        )
     if stages and parameters is None:
         raise ValueError("transforms keep state by the names of parameters; give them: parameters=model")
     call = prepare(
