@@ -167,3 +167,18 @@ def test_a_sample_that_is_not_finite_is_named_or_skipped():
     step = equipoise.backward(losses, UPGrad(), samples=True, on_nonfinite="skip")
     assert step.skipped == ("2",)
     assert all(bool(parameter.grad.isfinite().all()) for parameter in model.parameters())
+
+
+def test_a_row_rule_over_samples_keeps_to_its_budget_or_says_what_it_takes():
+    """No parameter is left without its update where not all of its rows fit."""
+    model, x = made("perceptron")
+    with pytest.raises(ValueError, match="all directions of the parameter"):
+        equipoise.backward(losses_of(model, x), GradDrop(), samples=True, max_memory="3 KiB")
+    assert all(parameter.grad is None for parameter in model.parameters())
+    step = equipoise.backward(losses_of(model, x), GradDrop(), samples=True, max_memory=4800)
+    assert step.plan.sweeps > 1
+    found = [parameter.grad.clone() for parameter in model.parameters()]
+    model.zero_grad()
+    equipoise.backward(losses_of(model, x), GradDrop(), samples=True)
+    for one, parameter in zip(found, model.parameters(), strict=True):
+        torch.testing.assert_close(one, parameter.grad)

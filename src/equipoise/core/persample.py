@@ -16,7 +16,7 @@ from equipoise.core.plan import Choice, Schedule, choose, shared_out
 CHECKED = "one pass more has checked which layers keep samples apart"
 
 
-def sample_schedule(call: Call) -> tuple[Schedule, tuple[str, ...]]:
+def sample_schedule(call: Call, whole: bool = False) -> tuple[Schedule, tuple[str, ...]]:
     """A schedule of one pass over all samples where that is exact, and notes on where it is not.
 
     Parameters under no rule, those of layers whose rows are not samples or samples times places, and those
@@ -37,7 +37,7 @@ def sample_schedule(call: Call) -> tuple[Schedule, tuple[str, ...]]:
     notes = (CHECKED,) if apart and m > 1 else ()
     if names:
         notes += (f"samples meet in the layers of {', '.join(names)}: one pass for each sample there",)
-    return shared_out(choices, call.shared, m, call.budget), notes
+    return shared_out(choices, call.shared, m, call.budget, whole), notes
 
 
 def coupled(call: Call, uses: Sequence[Use]) -> set[Use]:

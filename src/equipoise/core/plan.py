@@ -256,8 +256,6 @@ def schedule(
     time) grows to what the largest parameter takes.
     """
     choices = [choose(leaf, name, graph, m) for leaf, name in zip(leaves, names, strict=True)]
-    if whole:
-        choices = [replace(c, passing=max(c.passing, m * c.leaf.nbytes)) for c in choices]
     return shared_out(choices, leaves, m, budget, whole)
 
 
@@ -265,6 +263,8 @@ def shared_out(
     choices: Sequence[Choice], leaves: Sequence[Tensor], m: int, budget: int | None, whole: bool = False
 ) -> Schedule:
     """The schedule of some choices within a budget."""
+    if whole:
+        choices = [replace(c, passing=max(c.passing, m * c.leaf.nbytes)) for c in choices]
     if budget is None:
         budget = default_budget(leaves)
         least = max((c.held + c.passing if whole else 2 * c.leaf.nbytes for c in choices), default=0)

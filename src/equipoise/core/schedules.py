@@ -11,5 +11,5 @@ def scheduled(call: Call, whole: bool = False) -> tuple[Schedule, tuple[str, ...
     `whole`: all directions of a parameter are needed at the same time.
     """
     if call.samples is not None:
-        return sample_schedule(call)
+        return sample_schedule(call, whole)
     return schedule(call.shared, call.leaf_names, call.graph, len(call.names), call.budget, whole), ()
