@@ -7,7 +7,7 @@ from torch import Tensor
 
 import equipoise
 from equipoise.aggregation import GradDrop, Mean, UPGrad
-from equipoise.core.rule import RowTransform
+from equipoise.core.rule import GramianRule, RowTransform
 from equipoise.scalarization import Linear
 
 
@@ -121,3 +121,47 @@ def test_refusals():
     step = equipoise.backward(losses, UPGrad(), transforms=Momentum(), parameters=net, on_nonfinite="skip")
     assert step.skipped == ("number",)
     assert all(p.grad is None or bool(p.grad.isfinite().all()) for p in net.parameters())
+
+
+class Halved(RowTransform):
+    """Shows the rule rows of half their length; what is combined stays whole."""
+
+    measures = True
+
+    def forward(self, rows: Tensor) -> Tensor:
+        return rows / 2
+
+
+class ByLength(GramianRule):
+    """Weights that are the squared lengths, after the rule's own transform."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.halved = Halved()
+
+    def stages(self) -> tuple[RowTransform, ...]:
+        return (self.halved,)
+
+    def forward(self, gramian: Tensor) -> Tensor:
+        return gramian.diagonal()
+
+
+@pytest.mark.parametrize("budget", [None, "725KiB"])
+def test_a_rule_brings_a_transform_that_only_measures(budget):
+    net = Net()
+    rows = equipoise.gradients(losses_of(net, 0, 0, 1), net)
+    shared = equipoise.Bundle(rows.names, {k: v for k, v in rows.blocks.items() if "right" not in k})
+    step = equipoise.backward(losses_of(net, 0, 0, 1), ByLength(), parameters=net, max_memory=budget)
+    weights = shared.gramian().diagonal() / 4
+    torch.testing.assert_close(step.weights, weights, rtol=1e-5, atol=1e-9)
+    update = shared.combine(weights)
+    for name, parameter in net.named_parameters():
+        if name in update:
+            torch.testing.assert_close(parameter.grad, update[name], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(("rule", "transforms"), [(UPGrad(), [Halved(), Scaled()]), (GradDrop(), [Halved()])])
+def test_a_transform_that_only_measures_stands_last_and_before_a_gramian_rule(rule, transforms):
+    net = Net()
+    with pytest.raises(ValueError, match="only measures stands last"):
+        equipoise.backward(losses_of(net, 0, 0, 1), rule, transforms=transforms, parameters=net)

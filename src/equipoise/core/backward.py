@@ -102,7 +102,8 @@ def backward(
             f"{rule!r} is no rule; a rule is an object such as equipoise.aggregation.UPGrad(), a Scalarizer, "
             "GramianRule or RowRule"
         )
-    stages = (transforms,) if isinstance(transforms, RowTransform) else tuple(transforms)
+    given = (transforms,) if isinstance(transforms, RowTransform) else tuple(transforms)
+    stages = (*given, *rule.stages())
     _check_route(rule, gramian, features, weights_every, groups, samples, stages)
     if verify and (stages or features is not None or gramian != "exact"):
         raise ValueError(
@@ -164,6 +165,9 @@ def _check_route(
     chosen = [name for name, yes in asked.items() if yes]
     if len(chosen) > 1 and set(chosen) not in ({"features", "weights_every"}, {"samples", "transforms"}):
         raise ValueError(f"{' and '.join(chosen)} do not go together; choose one")
+    measuring = [stage.measures for stage in transforms]
+    if measuring != sorted(measuring) or (any(measuring) and not isinstance(rule, GramianRule)):
+        raise ValueError("a transform that only measures stands last, and before a Gramian rule")
     if transforms and isinstance(rule, Scalarizer):
         raise ValueError(f"transforms are for rules over directions; {type(rule).__name__} sees losses alone")
     if chosen and not isinstance(rule, GramianRule) and not {*chosen} <= {"samples", "transforms"}:

@@ -105,7 +105,7 @@ def _directions(
             continue
         rows, scale = torch.stack(filled(one.rows(), keep)), call.scale or 1.0
         if call.transforms:
-            rows = transformed(call, leaf, one, keep).reshape(rows.shape) * scale
+            rows = transformed(call, leaf, one, keep)[0].reshape(rows.shape) * scale
         bundle = Bundle([call.names[i] for i in keep], {call.block_name(leaf): rows})
         with torch.no_grad():
             (direction,) = bundle.map(call.rule, scale=scale).values()

@@ -33,6 +33,11 @@ class Rule(nn.Module):
 
     needs_directions: ClassVar[bool] = True
 
+    def stages(self) -> tuple["RowTransform", ...]:
+        """Transforms of its own, which the rows pass before the rule sees them; the engine applies them after
+        those of the caller, and the rule's `update` is to call theirs."""
+        return ()
+
     def uses(self, argument: str) -> bool:
         """Whether `forward` takes `argument` (losses, preference, names or block)."""
         return argument in _keywords(type(self))
@@ -78,6 +83,9 @@ class RowRule(Rule):
 class RowTransform(Rule):
     """Rows (m, k) of one block -> rows (m, k), block by block; stands before any rule.
 
+    One that only measures sets `measures`: its rows give the Gramian, and what the rule combines are the
+    rows as they came. Such ones stand last, and before a Gramian rule.
+
     State that follows the rows is kept for each block and objective: `forward` looks it up with `known`, and
     says with `becomes` what `update` is to make of it, so that it gives the same for the same input however
     often it is called.
@@ -88,6 +96,8 @@ class RowTransform(Rule):
     ...         moved = [row if old is None else (row + old) / 2 for row, old in zip(rows, known)]
     ...         return self.becomes(block, names, torch.stack(moved))
     """
+
+    measures: ClassVar[bool] = False
 
     def __init__(self) -> None:
         super().__init__()

@@ -14,7 +14,7 @@ from equipoise.core.schedules import scheduled
 from equipoise.core.step import Group, Step
 from equipoise.core.transformed import transformed
 
-Visit = Callable[[Tensor, Tensor], None]
+Visit = Callable[[Tensor, Tensor, Tensor], None]
 
 
 def by_transformed(call: Call) -> Step:
@@ -29,9 +29,9 @@ def by_transformed(call: Call) -> Step:
         gramians = {group: torch.zeros(m, m, dtype=torch.float64) for group in call.grouped}
         kept: dict[Tensor, Tensor] = {}
 
-        def measure(leaf: Tensor, rows: Tensor, found=gramians, kept=kept, keep=keep) -> None:
+        def measure(leaf: Tensor, rows: Tensor, seen: Tensor, found=gramians, kept=kept, keep=keep) -> None:
             index = torch.tensor(keep)
-            found[call.group_of[leaf]][index[:, None], index] += block_gramian(rows).cpu()
+            found[call.group_of[leaf]][index[:, None], index] += block_gramian(seen).cpu()
             if once:
                 kept[leaf] = rows
 
@@ -46,14 +46,14 @@ def by_transformed(call: Call) -> Step:
     groups = {name: Group(one, gramians[name]) for name, one in weights}
     gradients: dict[Tensor, Tensor] = {}
 
-    def combine(leaf: Tensor, rows: Tensor) -> None:
+    def combine(leaf: Tensor, rows: Tensor, seen: Tensor) -> None:
         weights = groups[call.group_of[leaf]].weights[list(keep)].to(rows.device, wide(rows.dtype))
         update = weights @ rows.to(wide(rows.dtype)) * (call.scale or 1.0)
         gradients[leaf] = update.to(leaf.dtype).reshape(leaf.shape)
 
     if once:
         for leaf, rows in kept.items():
-            combine(leaf, rows)
+            combine(leaf, rows, rows)
     else:
         _go(call, planned, keep, combine, retain=call.retain_graph)
     whole = next(iter(groups.values())).weights if len(groups) == 1 else None
@@ -80,5 +80,5 @@ def _go(
         total += found.gramian / (call.scale or 1.0) ** 2
         most = max(most, found.bytes)
         for leaf, held in found.held.items():
-            visit(leaf, transformed(call, leaf, held, keep))
+            visit(leaf, *transformed(call, leaf, held, keep))
     return total, private, most

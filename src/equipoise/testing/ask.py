@@ -8,6 +8,7 @@ from torch import Tensor
 
 from equipoise.core.rule import GramianRule, RowRule, Rule, Scalarizer
 from equipoise.core.step import Step
+from equipoise.core.transformed import staged
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +64,14 @@ def ask(
     m = len(rows)
     losses = losses_for(m) if losses is None else losses
     context = {"losses": losses, "preference": preference, "names": tuple(names or names_for(m))}
-    exact = rows.to(torch.float64)
+    exact, seen = staged(rule.stages(), rows.to(torch.float64), "block", context["names"])
     lengths = exact.norm(dim=1)
     match rule:
         case Scalarizer():
             weights = weigh(rule, losses, preference=preference, names=context["names"]).to(torch.float64)
         case GramianRule():
             with torch.no_grad():
-                weights = rule.apply_to(exact @ exact.T, **context)
+                weights = rule.apply_to(seen @ seen.T, **context)
         case RowRule():
             with torch.no_grad():
                 update = rule.apply_to(rows, block="block", **context)
@@ -104,8 +105,8 @@ def advance(
     losses = losses_for(m) if losses is None else losses
     names = tuple(names or names_for(m))
     answer = ask(rule, rows, losses=losses, names=names)
-    exact = rows.to(torch.float64)
-    gramian = exact @ exact.T if isinstance(rule, GramianRule) else None
+    _, seen = staged(rule.stages(), rows.to(torch.float64), "block", names)
+    gramian = seen @ seen.T if isinstance(rule, GramianRule) else None
     after = losses * torch.linspace(0.6, 0.95, m, dtype=losses.dtype)
     rule.update(
         Step(names, losses.to(torch.float64), answer.weights, gramian),
