@@ -21,7 +21,7 @@ def test_a_slower_rule_has_a_larger_ratio(trainer, monkeypatch):
 
     def slowed(self, *arguments, **options):
         if self.trial.rule == "FAMO":
-            time.sleep(0.01)
+            time.sleep(0.05)
         return step(self, *arguments, **options)
 
     monkeypatch.setattr(Loop, "step", slowed)

@@ -1,13 +1,13 @@
 """`equipoise run`: train one problem with every rule, and say which to use."""
 
 import json
-import shlex
-from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from equipoise.cli.arguments import builds, command_line, numbers, pairs
 
 
 class EngineName(StrEnum):
@@ -75,7 +75,7 @@ def run(
     from equipoise.study.specification import specify
 
     folder = out or Path("runs") / Path(problem).stem
-    command = _command(context)
+    command = command_line(context)
     try:
         specification = specify(
             problem,
@@ -83,12 +83,12 @@ def run(
             preferences=preferences,
             seeds=seeds,
             epochs=epochs,
-            learning_rates=None if learning_rates is None else _numbers(learning_rates),
+            learning_rates=None if learning_rates is None else numbers(learning_rates),
             private=private.value,
-            options=_pairs(options or ()),
+            options=pairs(options or ()),
         )
     except ProblemError as error:
-        if options and _builds(problem):  # so it is the options that it refuses
+        if options and builds(problem):  # so it is the options that it refuses
             raise typer.BadParameter(str(error)) from error
         raise
     except ValueError as error:
@@ -126,51 +126,3 @@ def _report(finished: Any, as_json: bool) -> None:
     if len(failed) == len(finished.trials):
         typer.echo(f"every trial failed, the first with: {failed[0]}", err=True)
         raise typer.Exit(1)
-
-
-def _builds(problem: str) -> bool:
-    """Whether the problem can be built with its defaults."""
-    from equipoise.problems.registry import problem as find_problem
-
-    try:
-        find_problem(problem)
-    except ValueError:
-        return False
-    return True
-
-
-def _command(context: Any) -> str:
-    """The command line that repeats this run: what was given, without what only concerns the talk."""
-    words = ["equipoise", "run", context.params["problem"]]
-    for parameter in context.command.params:
-        value = context.params.get(parameter.name)
-        source = context.get_parameter_source(parameter.name)
-        if parameter.param_type_name != "option" or source is None or source.name != "COMMANDLINE":
-            continue
-        if parameter.name in ("quiet", "as_json"):
-            continue
-        flag = max(parameter.opts, key=len)
-        if parameter.is_flag:
-            words += [flag] if value else []
-        elif isinstance(value, list | tuple):
-            words += [word for one in value for word in (flag, str(one))]
-        else:
-            words += [flag, str(getattr(value, "value", value))]
-    return shlex.join(words)
-
-
-def _numbers(text: str) -> list[float]:
-    try:
-        return [float(word) for word in text.split(",") if word.strip()]
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is no list of numbers such as 0.03,0.1,0.3") from None
-
-
-def _pairs(options: Iterable[str]) -> dict[str, str]:
-    pairs = {}
-    for option in options:
-        key, equals, value = option.partition("=")
-        if not equals or not key:
-            raise typer.BadParameter(f"--set {option!r} is not of the form key=value")
-        pairs[key.strip()] = value
-    return pairs

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from equipoise.study import palette
+from equipoise.core import palette
 from equipoise.study.analysis import BASELINE, Analysis, weights_text
 from equipoise.study.curves import Curve, curve, final_cosines, measures, weight_share
 from equipoise.study.solutions import Point
@@ -29,7 +29,7 @@ def comparisons(analysis: Analysis) -> go.Figure | None:
     if not found:
         return None
     colours = [palette.LEADER if c.rule == analysis.leader else palette.MUTED for c in found]
-    figure = _figure(height=90 + 23 * len(found))
+    figure = blank(height=90 + 23 * len(found))
     bar = {"type": "constant", "thickness": 1.5, "width": 0}
     for c, colour in zip(found, colours, strict=True):
         gain = f"{in_points(c.gain)} points ({in_points(c.low)} to {in_points(c.high)})"
@@ -59,7 +59,7 @@ def front(analysis: Analysis) -> tuple[go.Figure, dict[str, Any]] | None:
     traces: dict[tuple[str, str], list[Point]] = {}
     for point in analysis.points:
         traces.setdefault((point.kind, point.label), []).append(point)
-    figure = _figure(height=460)
+    figure = blank(height=460)
     for (kind, label), found in traces.items():
         figure.add_scatter(
             x=[p.values[0] for p in found],
@@ -96,7 +96,7 @@ def front(analysis: Analysis) -> tuple[go.Figure, dict[str, Any]] | None:
 
 def conflict(analysis: Analysis, quantity: str) -> go.Figure | None:
     """`share` of conflicting pairs or `norm_ratio` over the steps, a line for each rule."""
-    figure = _figure(height=300)
+    figure = blank(height=300)
     drawn: list[float] = []
     for rule in analysis.run.rules:
         line = curve(measures(analysis, rule), lambda look: getattr(look, quantity))
@@ -115,7 +115,7 @@ def conflict(analysis: Analysis, quantity: str) -> go.Figure | None:
 
 def weights(analysis: Analysis, rule: str) -> go.Figure | None:
     """The share of each objective in the total weight over the steps, with the range over seeds."""
-    figure = _figure(height=300)
+    figure = blank(height=300)
     few = len(analysis.run.objectives) <= MOST_BANDS
     for k, name in enumerate(analysis.run.objectives):
         line = curve(measures(analysis, rule), weight_share(name))
@@ -139,7 +139,7 @@ def cosines(analysis: Analysis, rule: str) -> go.Figure | None:
     if len(matrix) != len(names):
         return None
     shown = [[number(v, 2) for v in row] for row in matrix]
-    figure = _figure(height=max(250, 120 + 34 * len(names)))
+    figure = blank(height=max(250, 120 + 34 * len(names)))
     figure.add_heatmap(
         z=matrix,
         x=names,
@@ -171,7 +171,8 @@ def _log_ticks(drawn: list[float]) -> dict[str, Any]:
     return {"tickvals": shown, "ticktext": [f"{v:g}" for v in shown], "automargin": True}
 
 
-def _figure(height: int) -> go.Figure:
+def blank(height: int) -> go.Figure:
+    """An empty figure in the look of the report."""
     axis = {
         "gridcolor": palette.GRID,
         "linecolor": palette.FAINT,

@@ -62,7 +62,10 @@ class Loop:
         gramian = None
         if look and not self.rule.needs_directions:
             gramian = gradients(losses, retain_graph=True).gramian(check=False)
-        step = backward(losses, self.rule, preference=self.preference, private=self.private)
+        parameters = self.model if self.rule.stages() else None
+        step = backward(
+            losses, self.rule, preference=self.preference, private=self.private, parameters=parameters
+        )
         if self.averaging is not None and len(losses) == len(self.problem.objectives):
             self.averaging.update(self.model, step)
         self.optimizer.step()

@@ -5,8 +5,8 @@ from html import escape
 from math import ceil, floor, log10
 from pathlib import Path
 
+from equipoise.core import palette
 from equipoise.core.atomic import write
-from equipoise.study import palette
 from equipoise.study.analysis import BASELINE, Analysis, Row, analyse
 from equipoise.study.parts import file_name
 from equipoise.study.results import Run
@@ -157,7 +157,7 @@ def _title(analysis: Analysis, width: int) -> str:
     run = analysis.run
     name = file_name(run.problem)
     seeds = f"{len(run.seeds)} seed" + ("" if len(run.seeds) == 1 else "s")
-    below = f"{len(run.rules)} rules on {name}, averages over {seeds}, test data"
+    below = f"{len(run.rules)} rules on {name}, averages over {seeds}, {run.judged} data"
     head = analysis.verdict.sentence.partition(":")[0]
     large = _text(20, 28, head, palette.INK, "start", bold=True, size=18)
     return large + _text(20, 48, below, palette.MUTED, "start")

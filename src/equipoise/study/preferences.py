@@ -1,10 +1,11 @@
 """Points spread over the simplex: the preferences of a study and the weights of its fixed sweep."""
 
-from collections.abc import Iterator
 from itertools import count
 from math import comb
 
 import numpy as np
+
+from equipoise.core.directions import compositions
 
 Point = tuple[float, ...]
 
@@ -43,7 +44,7 @@ def spread(m: int, number: int) -> tuple[Point, ...]:
     for height in count(m):
         size = comb(height - 1, m - 1)
         if size == number:
-            return tuple(tuple(a / height for a in parts) for parts in _compositions(height, m))
+            return tuple(tuple(a / height for a in parts) for parts in compositions(height, m))
         if size > number:
             return ((1 / m,) * m, *_drawn(m, number - 1))
     raise AssertionError
@@ -52,16 +53,6 @@ def spread(m: int, number: int) -> tuple[Point, ...]:
 def _drawn(m: int, number: int) -> tuple[Point, ...]:
     draws = np.random.default_rng(0).dirichlet(np.ones(m), size=number)
     return tuple(tuple(map(float, row)) for row in draws)
-
-
-def _compositions(total: int, parts: int) -> Iterator[tuple[int, ...]]:
-    """Every way to write `total` as an ordered sum of `parts` positive integers."""
-    if parts == 1:
-        yield (total,)
-        return
-    for first in range(1, total - parts + 2):
-        for rest in _compositions(total - first, parts - 1):
-            yield (first, *rest)
 
 
 def _is_uniform(point: Point) -> bool:

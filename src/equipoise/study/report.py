@@ -9,31 +9,36 @@ from html import escape
 from importlib.resources import files
 from pathlib import Path
 from string import Template
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from equipoise import __version__
+from equipoise.core import palette
 from equipoise.core.atomic import write
 from equipoise.core.card import Card, cards
-from equipoise.study import figures, palette, sections, standings
+from equipoise.study import adviceparts, figures, sections, standings
 from equipoise.study.analysis import BASELINE, Analysis, Row, analyse
 from equipoise.study.finite import finite
 from equipoise.study.parts import file_name
 from equipoise.study.results import Run
 
+if TYPE_CHECKING:
+    from equipoise.study.advice import Advice
+
 ROOMS = ("aggregation", "scalarization")
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 
 
-def write_report(run: Run) -> Path:
+def write_report(run: Run, advice: "Advice | None" = None) -> Path:
     """Write `report.html` into the run's folder, whole or not at all, and return its path.
 
-    Works on a run of any completeness; what is missing is said on the page.
+    Works on a run of any completeness; what is missing is said on the page. With an `advice` the page says
+    who conflicts, and where.
     """
     path = report_path(run)
-    write(path, page(analyse(run)))
+    write(path, page(analyse(run), advice))
     return path
 
 
@@ -42,9 +47,10 @@ def report_path(run: Run) -> Path:
     return Path(run.folder) / "report.html"
 
 
-def page(analysis: Analysis) -> str:
+def page(analysis: Analysis, advice: "Advice | None" = None) -> str:
     """The whole page as text."""
     data, shown = _data(analysis)
+    data["profile"] = None if advice is None else _plain(adviceparts.layers(advice.profile))
     known: dict[str, Card] = {}
     for room in ROOMS:
         known |= cards(room)
@@ -53,6 +59,7 @@ def page(analysis: Analysis) -> str:
             sections.heading(analysis),
             "<noscript><p>The figures and the sorting of this page need JavaScript; "
             "the tables do not.</p></noscript>",
+            adviceparts.advice(advice) if advice is not None else "",
             sections.comparisons(analysis),
             standings.results(analysis),
             sections.front(analysis),

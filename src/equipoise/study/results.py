@@ -39,7 +39,8 @@ def _exact(number: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The metric of each objective of one solution on validation and test data."""
+    """The metric of each objective of one solution on validation data and on those that results are reported
+    on, `Run.judged`: test data, unless the study leaves them alone."""
 
     validation: Mapping[str, float]
     test: Mapping[str, float]
@@ -101,3 +102,4 @@ class Run:
     step_times: Mapping[str, StepTime]
     environment: Mapping[str, Any]
     command: str
+    judged: Literal["test", "validation"] = "test"

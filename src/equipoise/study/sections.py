@@ -43,7 +43,7 @@ def heading(analysis: Analysis) -> str:
 {notice if analysis.partial else ""}
 <p class="note">The score of a rule is its average gain over the objectives, relative to training each
 objective alone, in per cent; a difference of one per cent in it is called a point. Learning rates were
-chosen on validation data; the results are on test data. {_fixed_remark(analysis)}</p>
+chosen on validation data; the results are on {run.judged} data. {_fixed_remark(analysis)}</p>
 {terms(facts, "facts")}
 </header>"""
 
@@ -104,7 +104,7 @@ def front(analysis: Analysis) -> str:
 non-dominated{many}: no other is at least as good everywhere and better somewhere.{who}</p>
 <div class="controls">{"".join(choosers)}</div>
 {legend(shapes)}
-{figure("front", "Test metrics of every solution", caption)}"""
+{figure("front", f"{analysis.run.judged.capitalize()} metrics of every solution", caption)}"""
     return section("Trade-offs", body)
 
 
@@ -189,9 +189,9 @@ def method(analysis: Analysis) -> str:
     level, unit = f"{100 * verdict.confidence:g}%", f"{100 * verdict.worthwhile:g}"
     many = max(1, len(verdict.comparisons))
     words = f"""Every rule, {BASELINE} included, was trained with the same learning rates on the same
-seeds. For each rule the learning rate with the best average validation score was kept. On test data, each
-seed then gives one difference between the rule and {BASELINE}. The best of many rules looks good by luck
-alone, so each interval is widened to hold for all at once (t interval at level
+seeds. For each rule the learning rate with the best average validation score was kept. On
+{analysis.run.judged} data, each seed then gives one difference between the rule and {BASELINE}. The best of
+many rules looks good by luck alone, so each interval is widened to hold for all at once (t interval at level
 1 − {1 - verdict.confidence:.2g}/{many}). A rule whose interval lies above zero is named; of several, the one
 furthest ahead; but none is while {BASELINE}'s own learning rate is the largest tried, or the smallest and
 that rule's is not, because the gain may then be one of step length. If no interval lies above zero, “use the

@@ -32,6 +32,8 @@ class Specification(BaseModel):
 
     `problem` is a built-in name or the path of a user's file, whose content `sha256` fixes. The first
     of `preferences` is the uniform one. All is resolved: no field depends on a default elsewhere.
+    Where `steps` is given a trial ends after that many, whatever `epochs` says. `judged` is the split that
+    results are reported on; where it is "validation", test data are never looked at.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,6 +45,8 @@ class Specification(BaseModel):
     learning_rates: tuple[float, ...]
     seeds: tuple[int, ...]
     epochs: int
+    steps: int | None = None
+    judged: Literal["test", "validation"] = "test"
     private: Literal["own", "weighted"]
     options: dict[str, Option] = {}
     metrics: dict[str, MetricSpecification]
@@ -80,6 +84,8 @@ def specify(
     preferences: int = 1,
     seeds: int = 5,
     epochs: int | None = None,
+    steps: int | None = None,
+    judged: Literal["test", "validation"] = "test",
     learning_rates: Sequence[float] | None = None,
     private: Literal["own", "weighted"] = "own",
     options: Mapping[str, Any] | None = None,
@@ -95,7 +101,12 @@ def specify(
     grid = found.learning_rates if learning_rates is None else learning_rates
     rates = tuple(dict.fromkeys(map(float, grid)))
     epochs = found.epochs if epochs is None else epochs
-    for what, count in (("seeds", seeds), ("epochs", epochs), ("preferences", preferences)):
+    for what, count in (
+        ("seeds", seeds),
+        ("epochs", epochs),
+        ("preferences", preferences),
+        ("steps", 1 if steps is None else steps),
+    ):
         if count < 1:
             raise ValueError(f"{what} is {count}; a study needs at least 1")
     if any(not 0 < rate < float("inf") for rate in rates):
@@ -113,6 +124,8 @@ def specify(
         learning_rates=rates,
         seeds=tuple(range(seeds)),
         epochs=epochs,
+        steps=steps,
+        judged=judged,
         private=private,
         options=_plain_fields(found),
         metrics={

@@ -159,6 +159,7 @@ def load_run(folder: str | Path, *, only: Iterable[Trial] | None = None) -> Run:
         step_times=times,
         environment=environment,
         command=environment.get("command", ""),
+        judged=specification.judged,
     )
 
 

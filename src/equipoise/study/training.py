@@ -5,7 +5,7 @@ import math
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import Any
 
 import safetensors.torch
@@ -40,8 +40,9 @@ class Trainer:
         self.problem.prepare()
         _warm_up()
         batches = self.problem.batches("train", torch.Generator().manual_seed(0))
-        self.steps = sum(1 for _ in batches) * specification.epochs
-        if not self.steps:
+        each = sum(1 for _ in batches)
+        self.steps = each * specification.epochs if specification.steps is None else specification.steps
+        if not each:
             raise ValueError(f"problem {specification.problem} yields no training batches")
 
     def run(self, trial: Trial, on_epoch: Callable[[int], None] = lambda epoch: None) -> Record:
@@ -84,18 +85,30 @@ class _Attempt:
         loop = Loop(self.problem, specification, self.trial)
         last = max(1, self.trainer.steps - 1)
         looks = {1 + round(i * last / (LOOKS - 1)) for i in range(LOOKS)}
-        for epoch in range(specification.epochs):
-            for batch, epoch_ended in _with_end(self.problem.batches("train", loop.order)):
-                self.step += 1
-                look = self.step in looks
-                seen = loop.step(batch, epoch_ended=epoch_ended, look=look)
-                if look and seen is not None:
-                    self.measures.append(self._measure(epoch, *seen))
-            self.on_epoch(epoch + 1)
+        for epoch, batch, epoch_ended in self._batches(loop.order):
+            self.step += 1
+            look = self.step in looks
+            seen = loop.step(batch, epoch_ended=epoch_ended, look=look)
+            if look and seen is not None:
+                self.measures.append(self._measure(epoch, *seen))
+            if epoch_ended:
+                self.on_epoch(epoch + 1)
         if loop.absent:
             names = ", ".join(name for name in loop.wanted if name in loop.absent)
             raise Untrained(f"no batch had a loss of {names}")
         return loop
+
+    def _batches(self, order: torch.Generator) -> Iterator[tuple[int, Any, bool]]:
+        """Epoch, batch and whether it is the epoch's last, for as many steps as a trial has."""
+        left = self.trainer.steps
+        for epoch in count():
+            for batch, ended in _with_end(self.problem.batches("train", order)):
+                if not left:
+                    return
+                left -= 1
+                yield epoch, batch, ended
+            if not left:
+                return
 
     def _measure(self, epoch: int, step: Step, gramian: Tensor | None) -> Measure:
         whole = gramian is not None and len(step.names) == len(self.problem.objectives) > 1
@@ -119,7 +132,11 @@ class _Attempt:
                 raise Diverged("the trained parameters are not finite")
             model.eval()
             with torch.no_grad():
-                found[name] = Outcome(self._metrics(model, "validation"), self._metrics(model, "test"))
+                validation = self._metrics(model, "validation")
+                judged = self.trainer.specification.judged
+                found[name] = Outcome(
+                    validation, validation if judged == "validation" else self._metrics(model, judged)
+                )
         return found
 
     def _metrics(self, model: nn.Module, split: Any) -> dict[str, float]:

@@ -101,6 +101,7 @@
   };
   const sources = {
     comparisons: () => payload.comparisons,
+    profile: () => payload.profile,
     front: () => payload.front?.figure,
     share: () => payload.share,
     norm_ratio: () => payload.norm_ratio,

@@ -1,4 +1,4 @@
-"""Palette: the few colours of the report, told apart by colour-blind readers, for light and for dark."""
+"""Palette: the few colours of reports and pictures, told apart by the colour-blind, in light and dark."""
 
 INK, MUTED, FAINT, GRID, PAPER = "#1d2125", "#5c646d", "#a3abb4", "#e3e6ea", "#ffffff"
 LEADER, BASELINE, FIXED = "#0067a5", "#c24e00", "#00795a"
