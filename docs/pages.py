@@ -7,13 +7,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from equipoise.core.card import GUARANTEES, Card, cards
+from equipoise.core.card import GUARANTEES, ROOMS, RULE_ROOMS, Card, cards
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src"
 RESULTS = ROOT / "evidence" / "results"
-RULES = ("aggregation", "scalarization")
-ROOMS = (*RULES, "problems")
 VERDICTS = ("fails", "inconclusive", "holds")
 
 
@@ -51,16 +49,22 @@ def rules() -> str:
         " promise something. *Main* rules were checked against the paper's or a peer's values,"
         " *experimental* ones are our reading.\n",
     ]
-    for room in RULES:
+    for room in RULE_ROOMS:
         lines += [
             f"## {room}\n",
-            "| rule | what it does | guarantees | status |",
-            "| --- | --- | --- | --- |",
+            "| rule or system | shape | what it does | guarantees | status |",
+            "| --- | --- | --- | --- | --- |",
         ]
         for card in cards(room).values():
             promises = " ".join(f"`{g}`" for g in card.guarantees)
-            lines.append(f"| {_linked(room, card)} | {_text(card.summary)} | {promises} | {card.status} |")
+            facts = (_linked(room, card), card.shape, _text(card.summary), promises, card.status)
+            lines.append(f"| {' | '.join(facts)} |")
         lines.append("")
+    lines += ["## pareto\n", "| solver | what it does | for | status |", "| --- | --- | --- | --- |"]
+    for card in cards("pareto").values():
+        facts = (_linked("pareto", card), _text(card.summary), _text(card.use), card.status)
+        lines.append(f"| {' | '.join(facts)} |")
+    lines.append("")
     lines += ["## problems\n", "| problem | what it is | for |", "| --- | --- | --- |"]
     lines += [f"| `{c.name}` | {_text(c.summary)} | {_text(c.use)} |" for c in cards("problems").values()]
     lines += ["\n## Guarantees\n", "| guarantee | meaning |", "| --- | --- |"]

@@ -8,16 +8,13 @@ from typing import Any
 import pytest
 import torch
 
-from equipoise.core.card import cards
+from equipoise.core.card import RULE_ROOMS, RULE_SHAPES, cards
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 EXAMPLE = re.search(r"```python\n(.*?)```", README, re.DOTALL)
 RULES = [
-    (room, name)
-    for room in ("aggregation", "scalarization")
-    for name, card in cards(room).items()
-    if card.shape != "wrapper"
+    (room, name) for room in RULE_ROOMS for name, card in cards(room).items() if card.shape in RULE_SHAPES
 ]
 
 
@@ -30,8 +27,11 @@ def run(room: str = "aggregation", name: str = "UPGrad") -> dict[str, Any]:
     return found
 
 
-def flat(state: dict[str, Any]) -> list[Any]:
-    return [v.tolist() if isinstance(v, torch.Tensor) else v for v in state.values()]
+def flat(state: Any) -> Any:
+    """A state as plain lists, at any depth."""
+    if isinstance(state, torch.Tensor):
+        return state.tolist()
+    return [flat(value) for value in state.values()] if isinstance(state, dict) else state
 
 
 def test_the_example_has_twelve_lines():
@@ -56,7 +56,7 @@ def test_any_rule_fits_by_its_name_and_moves_where_it_has_state(room: str, name:
     rule, card = found["rule"], cards(room)[name]
     assert all(torch.isfinite(parameter).all() for parameter in found["model"].parameters())
     before = deepcopy(rule.state_dict())
-    found["equipoise"].backward(found["losses"](), rule)
+    found["equipoise"].backward(found["losses"](), rule, parameters=found["model"])
     assert flat(rule.state_dict()) == flat(before), "backward alone moved the state"
     moved = flat(before) != flat(type(rule)().state_dict())
     changes = ("STATEFUL", "RANDOM", "LEARNABLE")

@@ -8,9 +8,7 @@ import pytest
 from tests.cli.command import equipoise
 
 import equipoise as package
-from equipoise.core.card import cards
-
-ROOMS = ("aggregation", "scalarization", "problems")
+from equipoise.core.card import ROOMS, cards
 
 
 def names(*arguments: str) -> list[str]:

@@ -280,3 +280,12 @@ def test_gradients_and_conjugates_are_written_as_values(tmp_path: Path):
     found = load_file(tmp_path / "m.safetensors")
     assert found["w"].tolist() == [3.0, 3.0]
     assert found["z"].tolist() == [1 - 2j]
+
+
+@pytest.mark.parametrize("start", [b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"])
+def test_a_header_whose_length_begins_as_a_pickle_does_is_read(tmp_path, start):
+    length = int.from_bytes(start, "little")
+    path = tmp_path / "model.safetensors"
+    header = b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'.ljust(length)
+    path.write_bytes(length.to_bytes(8, "little") + header + bytes(4))
+    assert TensorFile(path)["a"].tolist() == [0.0]

@@ -154,6 +154,7 @@ def test_a_rule_brings_a_transform_that_only_measures(budget):
     step = equipoise.backward(losses_of(net, 0, 0, 1), ByLength(), parameters=net, max_memory=budget)
     weights = shared.gramian().diagonal() / 4
     torch.testing.assert_close(step.weights, weights, rtol=1e-5, atol=1e-9)
+    assert step.weights is not None
     update = shared.combine(weights)
     for name, parameter in net.named_parameters():
         if name in update:

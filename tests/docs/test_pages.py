@@ -55,7 +55,7 @@ def test_without_results_the_page_says_so(results: Path):
 
 def test_every_rule_is_in_the_table_and_every_paper_in_the_list():
     table, list_of_papers = pages.rules(), pages.papers()
-    for room in pages.RULES:
+    for room in pages.RULE_ROOMS:
         for card in cards(room).values():
             assert f"[{card.name}](reference/equipoise.{room}.md#equipoise.{room}." in table
             assert not card.title or f"**{card.name}**" in list_of_papers

@@ -27,10 +27,15 @@ def to_torchjd(rule: Rule, *, names: Sequence[str] | None = None) -> Any:
     jac_to_grad(model.parameters(), to_torchjd(equipoise.aggregation.ConFIG()))
     ```
 
-    Raises TypeError for a rule that needs losses alone (a scalariser) and for what is no rule, and
-    ImportError naming the extra `peers` where TorchJD is not installed.
+    Raises TypeError for a rule that needs losses alone (a scalariser), for one that brings transforms of the
+    rows (MoCo) and for what is no rule, and ImportError naming the extra `peers` where TorchJD is not
+    installed.
     """
     peer = _peer()
+    if isinstance(rule, Rule) and rule.stages():
+        raise TypeError(
+            f"{type(rule).__name__} transforms rows by the names of parameters, of which TorchJD knows none"
+        )
     if isinstance(rule, GramianRule):
         return _combined(peer, _weighting(peer, rule, names))
     if isinstance(rule, RowRule):

@@ -6,22 +6,18 @@ from typing import Annotated
 
 import typer
 
-from equipoise.core.card import GUARANTEES, Card, cards
+from equipoise.core.card import GUARANTEES, ROOMS, Card, cards
 from equipoise.core.errors import unknown
-
-ROOMS = ("aggregation", "scalarization", "problems")
 
 
 def list_(
-    room: Annotated[
-        str | None, typer.Argument(help="aggregation, scalarization or problems; all where none is named.")
-    ] = None,
+    room: Annotated[str | None, typer.Argument(help=f"{', '.join(ROOMS)}; all where none is named.")] = None,
     guarantee: Annotated[
         str | None, typer.Option(help="Only what promises this, such as NON_CONFLICTING or SIMPLEX.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print whole cards as JSON.")] = False,
 ) -> None:
-    """List the rules and the problems, and what each rule guarantees."""
+    """List rules, systems, front solvers and problems, and what each rule guarantees."""
     if room is not None and room not in ROOMS:
         raise typer.BadParameter(unknown("room", room, ROOMS))
     found = [(name, card) for name in ([room] if room else ROOMS) for card in cards(name).values()]

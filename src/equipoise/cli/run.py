@@ -30,6 +30,19 @@ def run(
     rules: Annotated[
         str, typer.Option(help="Rules to compare, as a,b,c; Mean is always among them.")
     ] = "all",
+    front: Annotated[
+        str,
+        typer.Option(
+            metavar="SOLVERS", help="Trace the front by these solvers, as a,b,c or all, and compare no rules."
+        ),
+    ] = "",
+    budget: Annotated[
+        int | None,
+        typer.Option(min=1, help="Gradients for each front; default as many as eleven trainings take."),
+    ] = None,
+    points: Annotated[
+        int | None, typer.Option(min=1, help="Solutions of each front; default the solver's.")
+    ] = None,
     preferences: Annotated[
         int,
         typer.Option(
@@ -66,7 +79,7 @@ def run(
     quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing while it works.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print verdict and table as JSON.")] = False,
 ) -> None:
-    """Train one problem with every rule, on equal terms, and report which rule to use.
+    """Train one problem with every rule, on equal terms, and report which rule to use; or trace its front.
 
     Killed or interrupted, the same command goes on where it stopped.
     """
@@ -74,7 +87,9 @@ def run(
     from equipoise.study.runner import run_study
     from equipoise.study.specification import specify
 
-    folder = out or Path("runs") / Path(problem).stem
+    if not front and (budget is not None or points is not None):
+        raise typer.BadParameter("--budget and --points are for fronts; name solvers with --front")
+    folder = out or Path("runs") / f"{Path(problem).stem}{'-front' if front else ''}"
     command = command_line(context)
     try:
         specification = specify(
@@ -85,6 +100,9 @@ def run(
             epochs=epochs,
             learning_rates=None if learning_rates is None else numbers(learning_rates),
             private=private.value,
+            solvers=front,
+            budget=budget,
+            points=points,
             options=pairs(options or ()),
         )
     except ProblemError as error:
@@ -103,10 +121,31 @@ def run(
             command=command,
             talk="quiet" if quiet else "auto",
         )
-        _report(finished, as_json)
+        _report_fronts(folder, as_json) if front else _report(finished, as_json)
     except KeyboardInterrupt:
         typer.echo(f"\nstopped; what is done is kept in {folder}. To go on: {command}", err=True)
         raise typer.Exit(1) from None
+
+
+def _report_fronts(folder: Path, as_json: bool) -> None:
+    from equipoise.study.frontpage import sentence, write_page
+    from equipoise.study.fronts import content, gather
+
+    found = gather(folder)
+    path = write_page(found)
+    if as_json:
+        typer.echo(json.dumps({**content(found), "report": str(path)}, indent=2, allow_nan=False))
+        return
+    typer.echo(sentence(found))
+    for row in found.rows:
+        gap = "" if row.gap is None else f", KKT gap {row.gap.mean:.3f}"
+        typer.echo(
+            f"{row.solver}: hypervolume {100 * row.hypervolume.mean:.1f}%, IGD+ {row.igd_plus.mean:.4f}, "
+            f"coverage {100 * row.coverage.mean:.0f}%{gap}, {row.gradients:,} gradients, {row.seconds:.1f} s"
+        )
+    typer.echo(f"report: {path}")
+    if found.failures:
+        typer.echo(f"{len(found.failures)} of {found.planned} fronts failed; the report says why", err=True)
 
 
 def _report(finished: Any, as_json: bool) -> None:

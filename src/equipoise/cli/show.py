@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from equipoise.core.card import GUARANTEES, Card, cards, parse_guarantee
+from equipoise.core.card import GUARANTEES, ROOMS, Card, cards, parse_guarantee
 from equipoise.core.errors import unknown
 
 STATUS = {
@@ -17,15 +17,11 @@ STATUS = {
 
 
 def show(
-    rule: Annotated[str, typer.Argument(help="The name of a rule or a problem, as `list` prints it.")],
+    rule: Annotated[str, typer.Argument(help="A name as `list` prints it.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print the card as JSON.")] = False,
 ) -> None:
-    """Show a rule: formula, guarantees, cost, when to use it and when not, citation."""
-    known = {
-        name: (room, card)
-        for room in ("aggregation", "scalarization", "problems")
-        for name, card in cards(room).items()
-    }
+    """Show a card: formula, guarantees, cost, when to use it and when not, citation."""
+    known = {name: (room, card) for room in ROOMS for name, card in cards(room).items()}
     name = rule if rule in known else next((k for k in known if k.lower() == rule.lower()), None)
     if name is None:
         raise typer.BadParameter(unknown("rule", rule, known))

@@ -54,6 +54,10 @@ class Accumulator:
             raise TypeError(
                 f"{rule!r} is no rule; a rule is an object such as equipoise.aggregation.UPGrad()"
             )
+        if rule.stages():
+            raise ValueError(
+                f"{type(rule).__name__} transforms the rows of each batch; call equipoise.backward instead"
+            )
         self.rule = rule
         self.options = {
             "parameters": parameters,

@@ -93,8 +93,8 @@ class Call:
         """Leaves that belong to one loss among several."""
         return [leaf for leaf, mask in self.reached.items() if not is_shared(mask, len(self.names))]
 
-    def weigh(self, subject: Tensor, keep: Sequence[int]) -> Tensor:
-        """Ask the rule about the objectives at `keep`, and only about those."""
+    def weigh(self, subject: Tensor, keep: Sequence[int], groups: Sequence[str] = ()) -> Tensor:
+        """Ask the rule about the objectives at `keep`, and only about those, on some groups of parameters."""
         names = tuple(self.names[i] for i in keep)
         preference = None if self.preference is None else self.preference[list(keep)]
         if preference is not None and not bool(preference.any()):
@@ -104,6 +104,7 @@ class Call:
             losses=self.values[list(keep)],
             preference=simplex_preference(preference, names),
             names=names,
+            groups=tuple(groups),
         )
 
     def kept(self, finite: Tensor) -> tuple[int, ...]:  # (m,) bool

@@ -11,6 +11,12 @@ Shape = Literal["gramian", "row", "scalarizer", "transform", "wrapper", "front",
 """The shapes of rule, then what is no rule: a wrapper of a model, a solver that gives a front, a system around
 the loop (an optimizer, a sampler, a schedule, a regulariser), a problem."""
 
+RULE_SHAPES: tuple[Shape, ...] = ("gramian", "row", "scalarizer")
+"""Those that `backward` takes as they are."""
+
+RULE_ROOMS = ("aggregation", "scalarization")
+ROOMS = (*RULE_ROOMS, "pareto", "problems")
+
 GUARANTEES = {
     "PERMUTATION": "reordering the objectives reorders the weights and nothing else",
     "NON_CONFLICTING": "no objective has a negative inner product with the update",
@@ -96,7 +102,7 @@ def read_card(path: Path) -> Card | None:
 
 @cache
 def cards(room: str) -> dict[str, Card]:
-    """The cards of a room (`"aggregation"`, `"scalarization"`, `"problems"`), by name."""
+    """The cards of one of `ROOMS`, by name."""
     folder = Path(__file__).parent.parent / room
     found = (read_card(path) for path in sorted(folder.glob("*.py")))
     return {card.name: card for card in found if card is not None}

@@ -145,20 +145,24 @@ def weights_of_each(call: Call, gramians: Sequence[Tensor], keep: Sequence[int])
     """The rule's weights (m,) for each of some Gramians (m, m), by one call of a rule that takes a stack."""
     rule = call.rule
     if len(gramians) == 1 or not isinstance(rule, GramianRule) or not rule.batched or _plain(call, keep):
-        return [weights_of(call, gramian, keep) for gramian in gramians]
+        groups = call.grouped if len(gramians) > 1 else ("",)
+        pairs = zip(gramians, groups, strict=True)
+        return [weights_of(call, gramian, keep, (group,) if group else ()) for gramian, group in pairs]
     index = torch.tensor(keep)
     with torch.no_grad():
-        found = call.weigh(torch.stack(list(gramians))[:, index[:, None], index], keep)
+        found = call.weigh(torch.stack(list(gramians))[:, index[:, None], index], keep, tuple(call.grouped))
     return [_spread(call, weights, keep) for weights in found.to("cpu", torch.float64).unbind()]
 
 
-def weights_of(call: Call, gramian: Tensor, keep: Sequence[int]) -> Tensor:  # (m, m) -> (m,)
+def weights_of(
+    call: Call, gramian: Tensor, keep: Sequence[int], groups: Sequence[str] = ()
+) -> Tensor:  # (m, m) -> (m,)
     """The rule's weights, zero for what is left out."""
     if _plain(call, keep):
         weights = torch.full((len(keep),), 1 / len(keep), dtype=torch.float64)
     else:
         with torch.no_grad():
-            weights = call.weigh(gramian[list(keep)][:, list(keep)], keep).to("cpu", torch.float64)
+            weights = call.weigh(gramian[list(keep)][:, list(keep)], keep, groups).to("cpu", torch.float64)
     return _spread(call, weights, keep)
 
 

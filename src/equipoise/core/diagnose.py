@@ -1,18 +1,25 @@
 """Diagnosis: how m directions conflict, where, whom the plain mean hurts, and what is only noise."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from equipoise.core.bundle import Bundle, raise_unless_finite
+from equipoise.core.coherence import coherence
 from equipoise.core.diagnosis import BlockDiagnosis, Diagnosis
 from equipoise.core.gramian import block_gramian, conflict
 from equipoise.core.noise import as_matrix, measure_noise
+from equipoise.core.opposing import opposing_groups
 from equipoise.core.qp import min_norm
 
 
-def diagnose(bundle: Bundle, halves: Sequence[Bundle] | None = None) -> Diagnosis:
+def diagnose(
+    bundle: Bundle,
+    halves: Sequence[Bundle] | None = None,
+    *,
+    changes: Mapping[str, float | Tensor] | None = None,
+) -> Diagnosis:
     """Say how the directions of a bundle conflict, where, and whom their plain mean hurts.
 
     G_ij = g_i g_j gives cosines G_ij / (|g_i| |g_j|), the mean's inner products (G 1)_i / m, and the
@@ -25,8 +32,13 @@ def diagnose(bundle: Bundle, halves: Sequence[Bundle] | None = None) -> Diagnosi
     them the diagnosis says that noise was not measured. Each block of `bundle` is read once and not
     kept; Gramians (m, m) of all blocks are.
 
-    Raises ValueError where the bundle has no blocks, or `halves` are not two or have other names or
-    blocks; NonFiniteDirection for directions that hold NaN or infinity.
+    `changes` has by name what a step did to each loss, loss after - loss before. With it the diagnosis
+    says which directions' losses moved most, up and down, and how far these two groups oppose each other
+    (`Opposing`), which tells most of single samples.
+
+    Raises ValueError where the bundle has no blocks, where `halves` are not two or have other names or
+    blocks, and where `changes` have other names or are not finite; NonFiniteDirection for directions that
+    hold NaN or infinity.
 
     >>> H = Bundle(["left", "right"], {"w": torch.tensor([[2.0, 0.0], [-1.0, 1.0]])})
     >>> diagnosis = diagnose(H)
@@ -64,6 +76,8 @@ def diagnose(bundle: Bundle, halves: Sequence[Bundle] | None = None) -> Diagnosi
         resolution=resolution,
         blocks=_blocks(parts, norms, pairs, resolution),
         noise=None if halves is None else measure_noise(*(_ordered(half, names) for half in halves)),
+        coherence=coherence(gramian),
+        opposing=None if changes is None else opposing_groups(changes, names, gramian),
     )
 
 
@@ -131,6 +145,7 @@ def _blocks(
             length=float(part.diagonal().sum()) / length if length else 0.0,
             share=_share((conflict(part).cosines < -resolution).triu(1)),
             conflict=below[name] / total if total else 0.0,
+            coherence=coherence(part),
         )
         for name, (size, part) in parts.items()
     )

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from equipoise.core.noise import Matrix, Noise
+from equipoise.core.opposing import Opposing
 
 _SHOWN = 10
 _LONGER = 10.0
@@ -15,7 +16,8 @@ _STATIONARY = 0.1
 @dataclass(frozen=True, slots=True)
 class BlockDiagnosis:
     """One block's part: `size` coordinates, `length` its part of the summed squared lengths, `share`
-    the part of pairs that conflict within it, `conflict` its part of all conflict.
+    the part of pairs that conflict within it, `conflict` its part of all conflict, `coherence` that of the
+    directions within it, None where it was not measured.
 
     A pair's cosine is a sum over blocks; `conflict` sums what lies below zero in a block over the
     pairs that conflict as a whole, and is scaled to sum 1 over blocks (0 where no pair conflicts).
@@ -26,6 +28,7 @@ class BlockDiagnosis:
     length: float
     share: float
     conflict: float
+    coherence: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,10 @@ class Diagnosis:
         point, 0 at a Pareto-stationary point.
     blocks: the breakdown. resolution: relative rounding of the coarsest dtype among the blocks.
     noise: None where it was not measured.
+    coherence: squared length of the mean over the mean squared length (`core.coherence`): 1 for equal
+        directions, 1/m for orthogonal ones, 0 where they cancel; None where it was not measured, as in JSON
+        written before it was.
+    opposing: the directions whose losses moved most; None where changes of loss were not given.
     """
 
     names: tuple[str, ...]
@@ -56,6 +63,8 @@ class Diagnosis:
     resolution: float
     blocks: tuple[BlockDiagnosis, ...]
     noise: Noise | None = None
+    coherence: float | None = None
+    opposing: Opposing | None = None
 
     def conflicting(self) -> list[tuple[int, int]]:
         """The pairs (i, j), i < j, that conflict, the worst first."""
@@ -88,6 +97,8 @@ class Diagnosis:
             content = _frozen(json.loads(text))
             content["blocks"] = tuple(BlockDiagnosis(**block) for block in content["blocks"])
             content["noise"] = None if content["noise"] is None else Noise(**content["noise"])
+            groups = content.get("opposing")
+            content["opposing"] = None if groups is None else Opposing(**groups)
             ratio = content["norm_ratio"]
             return cls(**{**content, "norm_ratio": float("inf") if ratio is None else ratio})
         except (KeyError, TypeError, json.JSONDecodeError) as error:
@@ -121,6 +132,11 @@ def _reading(found: Diagnosis) -> str:
         said.append(
             f"Close to Pareto-stationary: the min-norm point is {found.stationarity:.0%} of the mean."
         )
+    if found.coherence is not None:
+        served = f"{found.coherence * m:.3g} of {m} directions"
+        said.append(f"A step along one serves about {served} (coherence {found.coherence:.2g}).")
+    if found.opposing is not None:
+        said.extend(_opposing_sentences(found.opposing))
     if not beyond and (not pairs or noise is not None):
         said.append("Use the mean.")
     return " ".join(said)
@@ -162,19 +178,33 @@ def _noise_sentences(
     yield f"{found.names[low]} agrees least with itself over the halves (cosine {noise.agreement[low]:.2g})."
 
 
+def _opposing_sentences(groups: Opposing) -> Iterable[str]:
+    for verb, names, change in (("rose", groups.rose, groups.rise), ("fell", groups.fell, groups.fall)):
+        if names:
+            loss = "The loss of" if len(names) == 1 else "The losses of"
+            mean = "" if len(names) == 1 else " on average"
+            yield f"{loss} {_some(names)} {verb} most, by {abs(change):.3g}{mean}."
+    if groups.cosine is not None:
+        how = "oppose each other" if groups.cosine < 0 else "do not oppose each other"
+        yield f"The mean directions of these two groups {how} (cosine {groups.cosine:.2g})."
+
+
 def _tables(found: Diagnosis) -> str:
     parts = [_directions(found), _cosines(found)]
     if found.noise is not None:
         parts.append(_noise(found, found.noise))
     if found.blocks:
         parts.append(_blocks(found))
-    facts = (
+    if found.opposing is not None:
+        parts.append(_opposing(found.opposing))
+    facts = [
         ("conflicting pairs", f"{found.share:.1%}"),
         ("beyond noise", "not measured" if found.noise is None else f"{found.noise.share:.1%}"),
         ("norm ratio", f"{found.norm_ratio:.3g}"),
         ("effective rank", f"{found.effective_rank:.2f} of {len(found.names)}"),
         ("min-norm point over mean", f"{found.stationarity:.3g}"),
-    )
+        ("coherence", "not measured" if found.coherence is None else f"{found.coherence:.3g}"),
+    ]
     return "\n\n".join([*parts, _grid(None, facts)])
 
 
@@ -225,10 +255,28 @@ def _noise(found: Diagnosis, noise: Noise) -> str:
 def _blocks(found: Diagnosis) -> str:
     order = sorted(found.blocks, key=lambda block: (-block.conflict, -block.length))
     rows = [
-        [b.name, f"{b.size:,}", f"{b.length:.1%}", f"{b.share:.0%}", f"{b.conflict:.1%}"]
+        [
+            b.name,
+            f"{b.size:,}",
+            f"{b.length:.1%}",
+            f"{b.share:.0%}",
+            f"{b.conflict:.1%}",
+            "-" if b.coherence is None else f"{b.coherence:.3g}",
+        ]
         for b in order[:_SHOWN]
     ]
-    return _grid(["block", "size", "of length", "pairs in conflict", "of conflict"], rows, len(order))
+    head = ["block", "size", "of length", "pairs in conflict", "of conflict", "coherence"]
+    return _grid(head, rows, len(order))
+
+
+def _opposing(groups: Opposing) -> str:
+    rows = [
+        ["rose", f"{len(groups.rose)}", f"{groups.rise:+.3g}", _some(groups.rose) or "-"],
+        ["fell", f"{len(groups.fell)}", f"{groups.fall:+.3g}", _some(groups.fell) or "-"],
+    ]
+    tail = "" if groups.cosine is None else f", cosine between their mean directions {groups.cosine:+.3f}"
+    table = _grid(["losses that", "count", "mean change", "directions"], rows)
+    return f"{table}\n{groups.share:.1%} of all changes{tail}"
 
 
 def _grid(head: Sequence[str] | None, rows: Iterable[Sequence[str]], total: int = 0) -> str:

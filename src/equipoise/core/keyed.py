@@ -152,6 +152,11 @@ def numbered(names: Sequence[str] | None, count: int) -> tuple[str, ...]:
     return tuple(map(str, range(count))) if names is None else tuple(names)
 
 
+def within(group: str, names: Sequence[str]) -> tuple[str, ...]:
+    """The names under which state is kept for one group of parameters; "" stands for all of them."""
+    return tuple(f"{name} in {group}" if group else name for name in names)
+
+
 def by_name(option: float | Mapping[str, float], names: Sequence[str]) -> Tensor:  # -> (m,) float64
     """An option that is one number for all objectives, or a number for each by its name.
 

@@ -1,8 +1,9 @@
 """The shapes of rule. The engine dispatches on them, never on a name.
 
 A rule's `forward` names by keyword what it needs besides its subject, any of `losses` (m,),
-`preference` (m,) on the simplex, `names` (m strings; state is kept per objective) and `block`
-(the name of the block of rows); the engine hands over what is named and nothing else.
+`preference` (m,) on the simplex, `names` (m strings; state is kept per objective), `block`
+(the name of the block of rows) and `groups` (the names of the groups of parameters that the Gramian,
+or each of a stack, is of; none where all are one); the engine hands over what is named and nothing else.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -31,7 +32,7 @@ class Rule(nn.Module):
     step costs one backward pass.
     """
 
-    needs_directions: ClassVar[bool] = True
+    needs_directions: bool = True
 
     def stages(self) -> tuple["RowTransform", ...]:
         """Transforms of its own, which the rows pass before the rule sees them; the engine applies them after
@@ -39,7 +40,7 @@ class Rule(nn.Module):
         return ()
 
     def uses(self, argument: str) -> bool:
-        """Whether `forward` takes `argument` (losses, preference, names or block)."""
+        """Whether `forward` takes `argument` (losses, preference, names, block or groups)."""
         return argument in _keywords(type(self))
 
     def apply_to(self, subject: Tensor, **context: Tensor | Sequence[str] | str | None) -> Tensor:
@@ -70,10 +71,12 @@ class GramianRule(Rule):
 
     One whose weights do not depend on the Gramian (Mean) sets `needs_directions` to False and is given
     zeros of its shape. One that also takes a stack (g, m, m), and gives (g, m) for it, sets `batched`: the
-    groups of a step are then solved at once.
+    groups of a step are then solved at once. One that takes J1 J2' of two batches as it is, neither
+    symmetric nor without negative eigenvalues, sets `crosses` (see `TwoBatches`).
     """
 
     batched: bool = False
+    crosses: bool = False
 
 
 class RowRule(Rule):
@@ -88,7 +91,7 @@ class RowTransform(Rule):
 
     State that follows the rows is kept for each block and objective: `forward` looks it up with `known`, and
     says with `becomes` what `update` is to make of it, so that it gives the same for the same input however
-    often it is called.
+    often it is called. What is not finite anywhere is not kept.
 
     >>> class Momentum(RowTransform):
     ...     def forward(self, rows, *, block="", names=()):
@@ -115,9 +118,11 @@ class RowTransform(Rule):
         return rows
 
     def update(self, step: Step, losses: LossesAfter = None, epoch_ended: bool = False) -> None:
-        for block, rows in self._next.items():
-            self._state.setdefault(block, {}).update(rows)
-        self._next = {}
+        moved, self._next = self._next, {}
+        bad = {name for rows in moved.values() for name, row in rows.items() if not row.isfinite().all()}
+        for block, rows in moved.items():
+            kept = {name: row for name, row in rows.items() if name not in bad}
+            self._state.setdefault(block, {}).update(kept)
 
     def get_extra_state(self) -> dict[str, dict[str, Tensor]]:
         """Block -> objective -> what is kept, (k,)."""

@@ -46,6 +46,15 @@ class Step:
     groups: Mapping[str, Group] = field(default_factory=dict)
     age: int = 0
 
+    def parts(self) -> dict[str, Group]:
+        """The groups, or all parameters under the name ""; empty where there is no Gramian that weights are
+        from: a scaler that found an overflow, a route of one pass."""
+        if self.groups:
+            return dict(self.groups)
+        if self.gramian is None or self.weights is None or self.age:
+            return {}
+        return {"": Group(self.weights, self.gramian)}
+
     def conflict(self) -> Conflict | None:
         """The conflict among the directions; None where no Gramian was computed."""
         return None if self.gramian is None else conflict(self.gramian, self.resolution or 0.0)

@@ -209,7 +209,8 @@ def _locate(path: Path) -> Path:
     if path.suffix.lower() in _PICKLES:
         _refuse_pickle(path)
     with path.open("rb") as file:
-        if file.read(4).startswith(_PICKLE_STARTS):
+        start = file.read(9)  # the length of a header may begin as a pickle does, but then "{" follows
+        if start.startswith(_PICKLE_STARTS) and start[8:] != b"{":
             _refuse_pickle(path)
     return path
 

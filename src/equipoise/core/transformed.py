@@ -14,28 +14,32 @@ from equipoise.core.rule import RowTransform
 def transformed(
     call: Call, leaf: Tensor, held: Held, keep: Sequence[int]
 ) -> tuple[Tensor, Tensor]:  # -> (k, d), (k, d)
-    """The rows of one parameter that are combined, and those that the rule sees, which differ by the transforms
-    that only measure; without the factor of a GradScaler.
+    """The rows of one parameter that are combined, and those that the rule sees, which differ by the
+    transforms that only measure; without the factor of a GradScaler.
     """
     rows = torch.stack(filled(held.rows(), keep)).flatten(1).detach()
     if call.scale is not None:
         rows = rows.to(wide(rows.dtype)) / call.scale
     names = [call.names[i] for i in keep]
     name = next(n for other, n in zip(call.shared, call.leaf_names, strict=True) if other is leaf)
-    return staged(call.transforms, rows, name, names)
+    return staged(call.transforms, rows, name, names, call.values[list(keep)])
 
 
 @torch.no_grad()
 def staged(
-    transforms: Sequence[RowTransform], rows: Tensor, block: str, names: Sequence[str]
-) -> tuple[Tensor, Tensor]:  # (m, k) -> (m, k), (m, k)
+    transforms: Sequence[RowTransform],
+    rows: Tensor,
+    block: str,
+    names: Sequence[str],
+    losses: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:  # (m, k), (m,) -> (m, k), (m, k)
     """The rows of a block that are combined, and those that the rule sees, after every transform.
 
     Raises ValueError for a transform that gives rows of another shape.
     """
     combined = rows
     for transform in transforms:
-        found = transform.apply_to(rows, block=block, names=names)
+        found = transform.apply_to(rows, block=block, names=names, losses=losses)
         if found.shape != rows.shape:
             shapes = f"{tuple(found.shape)} for rows of shape {tuple(rows.shape)}"
             raise ValueError(f"{type(transform).__name__} gave rows of shape {shapes}")

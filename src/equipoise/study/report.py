@@ -17,7 +17,7 @@ from plotly.offline import get_plotlyjs
 from equipoise import __version__
 from equipoise.core import palette
 from equipoise.core.atomic import write
-from equipoise.core.card import Card, cards
+from equipoise.core.card import RULE_ROOMS, Card, cards
 from equipoise.study import adviceparts, figures, sections, standings
 from equipoise.study.analysis import BASELINE, Analysis, Row, analyse
 from equipoise.study.finite import finite
@@ -27,8 +27,20 @@ from equipoise.study.results import Run
 if TYPE_CHECKING:
     from equipoise.study.advice import Advice
 
-ROOMS = ("aggregation", "scalarization")
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
+ROLES = {
+    "leader": palette.LEADER,
+    "baseline": palette.BASELINE,
+    "fixed": palette.FIXED,
+    "other": palette.FAINT,
+    "ink": palette.INK,
+    "paper": palette.PAPER,
+    "baselineRule": BASELINE,
+}
+FOOTER = (
+    f"<footer>Made by Equipoise {escape(__version__)}. This page is complete in itself: it loads nothing "
+    "from any host.</footer>"
+)
 
 
 def write_report(run: Run, advice: "Advice | None" = None) -> Path:
@@ -50,9 +62,9 @@ def report_path(run: Run) -> Path:
 def page(analysis: Analysis, advice: "Advice | None" = None) -> str:
     """The whole page as text."""
     data, shown = _data(analysis)
-    data["profile"] = None if advice is None else _plain(adviceparts.layers(advice.profile))
+    data["profile"] = None if advice is None else plain(adviceparts.layers(advice.profile))
     known: dict[str, Card] = {}
-    for room in ROOMS:
+    for room in RULE_ROOMS:
         known |= cards(room)
     body = "\n".join(
         (
@@ -69,19 +81,23 @@ def page(analysis: Analysis, advice: "Advice | None" = None) -> str:
             sections.method(analysis),
             sections.sources(analysis, known),
             sections.environment(analysis),
-            f"<footer>Made by Equipoise {escape(__version__)}. This page is complete in itself: it loads "
-            "nothing from any host.</footer>",
         )
     )
+    return assemble(file_name(analysis.run.problem), body, data)
+
+
+def assemble(title: str, body: str, data: dict[str, Any]) -> str:
+    """A page of its own: `body` is HTML, `data` what its script draws, by the names of figures."""
+    data = {"dark": palette.DARK, "roles": ROLES, **data}
     folder = files("equipoise.study") / "page"
     template, style, script = (
         (folder / name).read_text(encoding="utf-8") for name in ("report.html", "report.css", "report.js")
     )
     return Template(template).substitute(
-        title=escape(f"{file_name(analysis.run.problem)}: Equipoise report"),
+        title=escape(f"{title}: Equipoise report"),
         policy=POLICY,
         style=style,
-        body=body,
+        body=f"{body}\n{FOOTER}",
         figures=_embedded(data),
         plotly=get_plotlyjs(),
         script=script,
@@ -153,31 +169,22 @@ def _row(row: Row) -> dict[str, Any]:
 def _data(analysis: Analysis) -> tuple[dict[str, Any], list[str]]:
     """What the page's script draws, and the rules that have curves."""
     rules = analysis.run.rules
-    weights = {rule: _plain(figures.weights(analysis, rule)) for rule in rules}
-    cosines = {rule: _plain(figures.cosines(analysis, rule)) for rule in rules}
+    weights = {rule: plain(figures.weights(analysis, rule)) for rule in rules}
+    cosines = {rule: plain(figures.cosines(analysis, rule)) for rule in rules}
     front = figures.front(analysis)
     data = {
-        "comparisons": _plain(figures.comparisons(analysis)),
-        "front": front and {"figure": _plain(front[0]), **front[1]},
-        "share": _plain(figures.conflict(analysis, "share")),
-        "norm_ratio": _plain(figures.conflict(analysis, "norm_ratio")),
+        "comparisons": plain(figures.comparisons(analysis)),
+        "front": front and {"figure": plain(front[0]), **front[1]},
+        "share": plain(figures.conflict(analysis, "share")),
+        "norm_ratio": plain(figures.conflict(analysis, "norm_ratio")),
         "weights": {rule: figure for rule, figure in weights.items() if figure},
         "cosines": {rule: figure for rule, figure in cosines.items() if figure},
-        "dark": palette.DARK,
-        "roles": {
-            "leader": palette.LEADER,
-            "baseline": palette.BASELINE,
-            "fixed": palette.FIXED,
-            "other": palette.FAINT,
-            "ink": palette.INK,
-            "paper": palette.PAPER,
-            "baselineRule": BASELINE,
-        },
     }
     return data, [rule for rule in rules if data["weights"].get(rule) or data["cosines"].get(rule)]
 
 
-def _plain(figure: go.Figure | None) -> dict[str, Any] | None:
+def plain(figure: go.Figure | None) -> dict[str, Any] | None:
+    """A figure as JSON can hold it."""
     return None if figure is None else json.loads(str(figure.to_json()))
 
 

@@ -18,7 +18,7 @@ class Trial:
     weights and `rule` is "Linear".
     """
 
-    kind: Literal["rule", "single", "fixed"]
+    kind: Literal["rule", "single", "fixed", "front"]
     rule: str
     learning_rate: float
     seed: int

@@ -6,18 +6,18 @@ from inspect import signature
 
 import torch
 
-from equipoise.core.card import Card, cards
+from equipoise.core.card import RULE_ROOMS, RULE_SHAPES, Card, cards
 from equipoise.core.errors import unknown
 from equipoise.core.rule import Rule
+from equipoise.pareto.solver import Solver
 
-ROOMS = ("aggregation", "scalarization")
 YARDSTICK = "Mean"
-_SHAPES = ("gramian", "row", "scalarizer", "wrapper")
+_SHAPES = (*RULE_SHAPES, "wrapper")
 
 
 def rule_cards() -> dict[str, Card]:
     """The card of every rule, by name."""
-    return {n: card for room in ROOMS for n, card in cards(room).items() if card.shape in _SHAPES}
+    return {n: card for room in RULE_ROOMS for n, card in cards(room).items() if card.shape in _SHAPES}
 
 
 def choose(names: str | Sequence[str]) -> tuple[str, ...]:
@@ -39,10 +39,31 @@ def choose(names: str | Sequence[str]) -> tuple[str, ...]:
 
 def method(name: str) -> type:
     """The class of a rule, or of a wrapper, by name."""
-    for room in ROOMS:
+    for room in RULE_ROOMS:
         if name in cards(room):
             return getattr(import_module(f"equipoise.{room}"), name)
     raise ValueError(unknown("rule", name, rule_cards()))
+
+
+def choose_solvers(names: str | Sequence[str]) -> tuple[str, ...]:
+    """The front solvers that `"all"`, `"EPO,ParetoMTL"` or a sequence of names asks for.
+
+    Raises ValueError for an unknown name, with its nearest neighbours.
+    """
+    known = {name: card for name, card in cards("pareto").items() if card.shape == "front"}
+    asked = [n.strip() for n in names.split(",") if n.strip()] if isinstance(names, str) else list(names)
+    asked = sorted(known) if "all" in asked else asked
+    for name in asked:
+        if name not in known:
+            raise ValueError(unknown("front solver", name, known))
+    return tuple(dict.fromkeys(asked))
+
+
+def build_solver(name: str, points: int | None) -> Solver:
+    """A new solver with the paper's defaults, for so many points where it takes a number of them."""
+    kind = getattr(import_module("equipoise.pareto"), name)
+    takes = points is not None and "points" in signature(kind).parameters
+    return kind(points=points) if takes else kind()
 
 
 def build(name: str, objectives: Sequence[str], seed: int) -> Rule:

@@ -53,7 +53,8 @@ def run_study(
         store = Store(folder)
         store.open_for(specification)
         schedule = _Schedule(specification, store)
-        if schedule.complete and (folder / "steptimes.json").exists():
+        timed = not specification.rules or (folder / "steptimes.json").exists()
+        if schedule.complete and timed:
             return load_run(folder)
         slots = workers if workers is not None or address is not None else usable_cpus()
         with (
@@ -63,7 +64,7 @@ def run_study(
             _note_environment(store, environment(command, engine, at.slots), speak)
             speak.begin(schedule.planned, schedule.done)
             _train(schedule, at, speak, specification.epochs)
-            if not (folder / "steptimes.json").exists():
+            if not timed:
                 speak.say("measuring the time per step of each rule")
                 _time_steps(store, at, step_seconds, specification.rules, speak)
     return load_run(folder)
@@ -100,7 +101,7 @@ class _Schedule:
     def _name_fixed(self) -> None:
         if self._named_fixed or self._awaited:
             return
-        fixed = fixed_trials(self.specification, self._rate_of_mean())
+        fixed = fixed_trials(self.specification, self._rate_of_mean()) if self.specification.rules else ()
         self._fixed, self._named_fixed = fixed, True
         missing = (trial for trial in fixed if not self.store.is_done(trial))
         self.todo = deque(sorted((*missing, *self.todo), key=lambda trial: trial.seed))

@@ -11,9 +11,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from equipoise.core.problem import Metric, Problem
-from equipoise.problems.registry import problem as find_problem
+from equipoise.study.landscapes import find
 from equipoise.study.preferences import preferences as spread
-from equipoise.study.roster import choose, rule_cards
+from equipoise.study.roster import choose, choose_solvers, rule_cards
 
 Plain = bool | int | float | str
 Option = Plain | tuple[Plain, ...]
@@ -33,7 +33,8 @@ class Specification(BaseModel):
     `problem` is a built-in name or the path of a user's file, whose content `sha256` fixes. The first
     of `preferences` is the uniform one. All is resolved: no field depends on a default elsewhere.
     Where `steps` is given a trial ends after that many, whatever `epochs` says. `judged` is the split that
-    results are reported on; where it is "validation", test data are never looked at.
+    results are reported on; where it is "validation", test data are never looked at. Where `solvers` are
+    given the study traces fronts and has no rules; each spends `budget` gradients (None: eleven trainings).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -47,6 +48,9 @@ class Specification(BaseModel):
     epochs: int
     steps: int | None = None
     judged: Literal["test", "validation"] = "test"
+    solvers: tuple[str, ...] = ()
+    budget: int | None = None
+    points: int | None = None
     private: Literal["own", "weighted"]
     options: dict[str, Option] = {}
     metrics: dict[str, MetricSpecification]
@@ -55,7 +59,7 @@ class Specification(BaseModel):
         """The problem, not yet prepared. Raises ValueError where the user's file has changed."""
         if self.sha256 is not None and file_hash(Path(self.problem)) != self.sha256:
             raise ValueError(f"{self.problem} has changed since this study was specified")
-        return find_problem(self.problem, **self.options)
+        return find(self.problem, self.options, bool(self.solvers))
 
     def metric_objects(self) -> dict[str, Metric]:
         """The metrics as the core knows them."""
@@ -86,6 +90,9 @@ def specify(
     epochs: int | None = None,
     steps: int | None = None,
     judged: Literal["test", "validation"] = "test",
+    solvers: str | Sequence[str] = (),
+    budget: int | None = None,
+    points: int | None = None,
     learning_rates: Sequence[float] | None = None,
     private: Literal["own", "weighted"] = "own",
     options: Mapping[str, Any] | None = None,
@@ -95,7 +102,8 @@ def specify(
     Raises ValueError for what cannot be run, before anything is trained.
     """
     path = Path(problem).resolve() if problem.endswith(".py") else None
-    found = find_problem(str(path or problem), **(options or {}))
+    tracers = choose_solvers(solvers)
+    found = find(str(path or problem), options or {}, bool(tracers))
     if learning_rates is not None and not len(learning_rates):
         raise ValueError("learning rates are empty; a study needs at least 1")
     grid = found.learning_rates if learning_rates is None else learning_rates
@@ -106,12 +114,14 @@ def specify(
         ("epochs", epochs),
         ("preferences", preferences),
         ("steps", 1 if steps is None else steps),
+        ("budget", 1 if budget is None else budget),
+        ("points", 1 if points is None else points),
     ):
         if count < 1:
             raise ValueError(f"{what} is {count}; a study needs at least 1")
     if any(not 0 < rate < float("inf") for rate in rates):
         raise ValueError(f"learning rates {rates} must be positive and finite")
-    chosen = choose(rules)
+    chosen = () if tracers else choose(rules)
     rows = [name for name in chosen if rule_cards()[name].shape == "row"]
     if private == "weighted" and rows:
         raise ValueError(f'private="weighted" needs weights, and {", ".join(rows)} has none; leave it out')
@@ -126,6 +136,9 @@ def specify(
         epochs=epochs,
         steps=steps,
         judged=judged,
+        solvers=tracers,
+        budget=budget,
+        points=points,
         private=private,
         options=_plain_fields(found),
         metrics={

@@ -4,7 +4,7 @@
     environment.json              machine, versions, the command
     trials/<name>/metrics.jsonl   the trial, its measures, its outcome or why it failed
                   timing.json     what depends on the run
-                  final.safetensors
+                  final.safetensors, or front.safetensors where the trial traced a front
                   error.txt       the traceback of a failed trial
                   done            empty, written last: without it the folder counts for nothing
     steptimes.json, report.html
@@ -24,10 +24,13 @@ from typing import Any
 from urllib.parse import quote
 
 from equipoise.core.atomic import sync_folder, write
+from equipoise.core.front import Front
 from equipoise.study.finite import finite
 from equipoise.study.results import Measure, Outcome, Run, StepTime, Trial, TrialResult
 from equipoise.study.specification import Specification, differences
 from equipoise.study.trials import plan
+
+FRONT = "front.safetensors"
 
 
 class OtherStudy(ValueError):
@@ -48,6 +51,7 @@ class Record:
     timing: Mapping[str, Any]
     weights: bytes | None = None
     error: str | None = None
+    front: bytes | None = None
 
 
 class Store:
@@ -110,6 +114,8 @@ class Store:
         write(folder / "timing.json", json.dumps(record.timing) + "\n")
         if record.weights is not None:
             write(folder / "final.safetensors", record.weights)
+        if record.front is not None:
+            write(folder / FRONT, record.front)
         if record.error is not None:
             write(folder / "error.txt", record.error)
         write(folder / "done", b"")
@@ -118,6 +124,12 @@ class Store:
     def read(self, trial: Trial) -> TrialResult:
         """The result of a trial that is done."""
         return _read(self.trial_folder(trial))
+
+    def read_front(self, trial: Trial) -> Front:
+        """The front that a trial traced."""
+        folder = self.trial_folder(trial)
+        with _reading(folder / FRONT, f"; delete {folder} to have it traced anew"):
+            return Front.load(folder / FRONT)
 
     def results(self) -> tuple[TrialResult, ...]:
         """Every trial that is done, references first, then by seed, rule, preference, learning rate."""
@@ -221,7 +233,7 @@ def _result(text: str, seconds: float) -> TrialResult:
 
 def _order(trial: Trial) -> tuple[object, ...]:
     return (
-        ("single", "fixed", "rule").index(trial.kind),
+        ("single", "fixed", "rule", "front").index(trial.kind),
         trial.seed,
         trial.rule,
         trial.weights or (),

@@ -18,6 +18,7 @@ from equipoise.study.loop import Loop
 from equipoise.study.results import Measure, Outcome, Trial
 from equipoise.study.specification import Specification
 from equipoise.study.store import Record, metrics_file
+from equipoise.study.tracing import trace
 
 LOOKS = 10
 """Measures taken during a training, evenly spaced, the first and the last step among them."""
@@ -50,6 +51,8 @@ class Trainer:
 
         The same trial gives the same `Record.metrics`, bit by bit, in any process with one thread.
         """
+        if trial.kind == "front":
+            return trace(self.specification, self.problem, self.steps, trial)
         attempt = _Attempt(self, trial, on_epoch)
         started = time.perf_counter()
         try:

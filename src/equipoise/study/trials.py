@@ -24,6 +24,14 @@ def plan(specification: Specification) -> Plan:
     """Every trial that can be named before anything is trained."""
     first: list[Trial] = []
     rest: list[Trial] = []
+    if specification.solvers:
+        traces = tuple(
+            Trial("front", solver, rate, seed)
+            for seed in specification.seeds
+            for solver in specification.solvers
+            for rate in specification.learning_rates
+        )
+        return Plan((), traces, len(traces))
     for seed in specification.seeds:
         for rate in specification.learning_rates:
             first.append(Trial("rule", YARDSTICK, rate, seed))

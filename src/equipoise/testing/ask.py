@@ -64,7 +64,7 @@ def ask(
     m = len(rows)
     losses = losses_for(m) if losses is None else losses
     context = {"losses": losses, "preference": preference, "names": tuple(names or names_for(m))}
-    exact, seen = staged(rule.stages(), rows.to(torch.float64), "block", context["names"])
+    exact, seen = staged(rule.stages(), rows.to(torch.float64), "block", context["names"], losses)
     lengths = exact.norm(dim=1)
     match rule:
         case Scalarizer():
@@ -105,7 +105,7 @@ def advance(
     losses = losses_for(m) if losses is None else losses
     names = tuple(names or names_for(m))
     answer = ask(rule, rows, losses=losses, names=names)
-    _, seen = staged(rule.stages(), rows.to(torch.float64), "block", names)
+    _, seen = staged(rule.stages(), rows.to(torch.float64), "block", names, losses)
     gramian = seen @ seen.T if isinstance(rule, GramianRule) else None
     after = losses * torch.linspace(0.6, 0.95, m, dtype=losses.dtype)
     rule.update(

@@ -105,7 +105,7 @@ def nonfinite_is_named(make_rule: MakeRule, card: Card) -> None:
             losses = {n: 1 + (row @ point).square() for n, row in zip(names_for(3), rows, strict=True)}
             losses[name] = losses[name] * factor
             try:
-                backward(losses, make_rule())
+                backward(losses, make_rule(), parameters={"point": point})
             except NonFiniteDirection as error:
                 expect(error.names == (name,), f"objective {i} is {factor}, named were {error.names}")
             else:

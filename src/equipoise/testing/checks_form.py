@@ -112,6 +112,8 @@ def same_state(first: dict[str, Any], second: dict[str, Any]) -> bool:
 
 
 def _equal(first: Any, second: Any) -> bool:
+    if isinstance(first, dict) and isinstance(second, dict):
+        return same_state(first, second)
     if isinstance(first, Tensor) and isinstance(second, Tensor):
         return first.dtype == second.dtype and torch.equal(first, second)
     return bool(first == second)

@@ -111,12 +111,12 @@ def parameters_learn(make_rule: MakeRule, card: Card) -> None:
 
 
 def train(rule: Rule, rows: Tensor | None = None) -> None:
-    """A few epochs of one step, with losses that fall at different rates."""
+    """A few epochs of one step, with losses that fall at different rates and directions that change."""
     rows = named("three in conflict").rows if rows is None else rows
     losses = losses_for(len(rows))
     for epoch in range(EPOCHS):
         rates = torch.linspace(0.5, 0.9, len(rows), dtype=torch.float64)
-        advance(rule, rows, losses=losses * rates**epoch, epoch_ended=True)
+        advance(rule, rows.roll(epoch, 0), losses=losses * rates**epoch, epoch_ended=True)
 
 
 def shake(rule: Rule) -> None:

@@ -9,6 +9,7 @@ from equipoise.testing import (
     checks_form,
     checks_geometry,
     checks_state,
+    checks_transform,
     checks_weights,
 )
 from equipoise.testing.check import Check, MakeRule
@@ -24,7 +25,15 @@ def checks(card: Card) -> tuple[Check, ...]:
     >>> "simplex" in [str(check) for check in checks(card)]
     True
     """
-    modules = (checks_form, checks_geometry, checks_weights, checks_edges, checks_state, checks_drawn)
+    modules = (
+        checks_form,
+        checks_geometry,
+        checks_weights,
+        checks_edges,
+        checks_state,
+        checks_transform,
+        checks_drawn,
+    )
     return tuple(check for module in modules for check in _of(module) if check.called_for(card))
 
 

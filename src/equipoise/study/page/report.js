@@ -102,6 +102,7 @@
   const sources = {
     comparisons: () => payload.comparisons,
     profile: () => payload.profile,
+    fronts: () => payload.fronts,
     front: () => payload.front?.figure,
     share: () => payload.share,
     norm_ratio: () => payload.norm_ratio,

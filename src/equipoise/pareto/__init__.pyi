@@ -1,0 +1,17 @@
+from .amortizedfront import AmortizedFront as AmortizedFront
+from .conditioned import Conditioned as Conditioned
+from .epo import EPO as EPO
+from .hypervolumegradient import HypervolumeGradient as HypervolumeGradient
+from .landscape import Landscape as Landscape
+from .learner import Learner as Learner
+from .lowrankfront import LowRankFront as LowRankFront
+from .moosvgd import MOOSVGD as MOOSVGD
+from .omdfront import OMDFront as OMDFront
+from .paretohypernetwork import ParetoHyperNetwork as ParetoHyperNetwork
+from .paretomanifold import ParetoManifold as ParetoManifold
+from .paretomtl import ParetoMTL as ParetoMTL
+from .pmgda import PMGDA as PMGDA
+from .preferencesweep import PreferenceSweep as PreferenceSweep
+from .solver import Solver as Solver
+from .training import Training as Training
+from .walker import Walker as Walker

@@ -1,0 +1,5 @@
+"""Test problems in closed form, with their fronts where these are known."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
