@@ -1,4 +1,5 @@
 from . import aggregation as aggregation
+from . import pareto as pareto
 from . import problems as problems
 from . import scalarization as scalarization
 from . import testing as testing
@@ -11,6 +12,7 @@ from .core.continual import Evaluations as Evaluations
 from .core.diagnose import diagnose as diagnose
 from .core.errors import NonFiniteDirection as NonFiniteDirection
 from .core.errors import VerificationFailed as VerificationFailed
+from .core.front import Front as Front
 from .core.preferred import Preferred as Preferred
 from .core.problem import Metric as Metric
 from .core.problem import Problem as Problem

@@ -58,8 +58,8 @@ def test_least_energy_on_an_interval_is_nearly_even(n):
 
 @pytest.mark.parametrize(("m", "n", "partitions"), [(3, 10, 3), (3, 15, 4), (4, 20, 3)])
 def test_a_riesz_set_has_no_more_energy_than_the_lattice(m, n, partitions):
-    """Blank et al. 2021: where a lattice exists, least energy does about as well or better. The descent may end
-    in a local minimum: 0.1 in the logarithm is a hundredth or two in all distances."""
+    """Blank et al. 2021: where a lattice exists, least energy does about as well or better. The descent may
+    end in a local minimum: 0.1 in the logarithm is a hundredth or two in all distances."""
     assert energy(riesz(m, n), 2 * m) <= energy(das_dennis(m, partitions), 2 * m) + 0.1
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 Shape = Literal["gramian", "row", "scalarizer", "transform", "wrapper", "front", "system", "problem"]
-"""The shapes of rule, then what is no rule: a wrapper of a model, a solver that gives a front, a system around
-the loop (an optimizer, a sampler, a schedule, a regulariser), a problem."""
+"""The shapes of rule, then what is no rule: a wrapper of a model, a solver that gives a front, a system
+around the loop (an optimizer, a sampler, a schedule, a regulariser), a problem."""
 
 RULE_SHAPES: tuple[Shape, ...] = ("gramian", "row", "scalarizer")
 """Those that `backward` takes as they are."""

@@ -29,6 +29,7 @@ CARD = Card(
     status="main",
     evidence="fronts",
 )
+ROUNDING = 1e-9
 INSIDE = 1e-3
 """How far rays are drawn towards the middle, so that none asks for a loss of zero."""
 
@@ -101,6 +102,8 @@ def balancing_weights(
             least[weighed == weighed.max()] = 0.0
         found = best_vertex(pull, np.vstack([np.eye(m), products]), np.append(np.zeros(m), least), np.ones(m))
     else:
+        if np.linalg.norm(pull) < ROUNDING:  # in proportion to the last digit: no direction leaves the ray
+            pull = np.zeros(m)
         rows = np.vstack([np.eye(m), products, pull])
         least = np.append(np.zeros(2 * m), min(pull.max(), 0.0))
         found = best_vertex(products.sum(axis=0), rows, least, np.ones(m))

@@ -10,6 +10,7 @@ from torch.func import functional_call
 
 from equipoise.core.bundle import Bundle
 from equipoise.core.collect import gradients
+from equipoise.core.diagnose import diagnose
 
 
 class Landscape(ABC):
@@ -62,6 +63,11 @@ class Landscape(ABC):
     def bundle(self, model: nn.Module) -> Bundle:
         """The gradients of the losses, for the gap to Pareto stationarity; one batch unless overridden."""
         return gradients(self.losses(model), model)
+
+    def gap(self, model: nn.Module) -> float:
+        """How far a model is from Pareto stationarity: the length of the min-norm point of its gradients over
+        that of their mean, 0 where it is stationary."""
+        return diagnose(self.bundle(model)).stationarity
 
 
 class _Losses(nn.Module):

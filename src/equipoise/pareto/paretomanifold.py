@@ -35,8 +35,8 @@ class ParetoManifold(Learner):
     paper, and lowers the sum of sum_i p_i f_i(theta(p)) plus `monotony`, lambda, times the multi-forward
     regulariser (`disorder`). The m networks start apart, each drawn on its own.
 
-    window, monotony: the paper sets them for each data set; by default 2 and 5, those of its Census data
-    (lambda = 0 on MultiMNIST, 1 on UTKFace). `points`: preferences at which `trace` samples the front.
+    window, monotony: the paper sets them for each data set; by default 3 and 1, those of its UTKFace (2 and 5
+    on Census, lambda = 0 on MultiMNIST). `points`: preferences at which `trace` samples the front.
 
     Use it where the trade-off is chosen after training. Not with many objectives: it holds m networks.
 
@@ -45,7 +45,7 @@ class ParetoManifold(Learner):
     other way round.
 
     >>> ParetoManifold(points=5).window
-    2
+    3
     """
 
     def __init__(
@@ -53,8 +53,8 @@ class ParetoManifold(Learner):
         *,
         points: int = 11,
         concentration: float = 1.0,
-        window: int = 2,
-        monotony: float = 5.0,
+        window: int = 3,
+        monotony: float = 1.0,
         scalarization: Scalarizer | None = None,
     ) -> None:
         super().__init__(

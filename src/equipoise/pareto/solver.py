@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from equipoise.core.diagnose import diagnose
 from equipoise.core.front import Front
 from equipoise.pareto.landscape import Landscape
 
@@ -69,7 +68,7 @@ class Solver(ABC):
             model.load_state_dict(solution)
             points.append(landscape.evaluate(model))
             if gaps:
-                stationarity.append(diagnose(landscape.bundle(model)).stationarity)
+                stationarity.append(landscape.gap(model))
         record: dict[str, Any] = {
             "solver": type(self).__name__,
             "seed": seed,

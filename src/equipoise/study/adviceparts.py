@@ -37,6 +37,7 @@ def layers(found: Profile) -> go.Figure | None:
         return None
     names = sorted(pairs[0].layers, key=lambda name: min(pair.layers[name] for pair in pairs))[:MOST_LAYERS]
     drawn = blank(height=150 + 28 * len(names))
+    reach = max(0.1, *(abs(pair.layers[name]) for name in names for pair in pairs))
     values = [[pair.layers[name] for pair in pairs] for name in names]
     drawn.add_heatmap(
         z=values,
@@ -47,7 +48,8 @@ def layers(found: Profile) -> go.Figure | None:
         textfont={"color": palette.INK},
         hovertemplate="%{y}<br>%{x}: %{text}<extra></extra>",
         colorscale=[[0, palette.LOW], [0.5, palette.MIDDLE], [1, palette.HIGH]],
-        zmid=0,
+        zmin=-reach,
+        zmax=reach,
         xgap=2,
         ygap=2,
         colorbar={"thickness": 10, "outlinewidth": 0},

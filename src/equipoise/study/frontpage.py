@@ -34,13 +34,14 @@ def sentence(found: Fronts) -> str:
     share = wording.spread(wording.percent(best.hypervolume), 1)
     words = f"{best.solver} dominates most of the box: {share} per cent of it"
     if not others:
-        return f"{best.solver} dominates {share} per cent of the box, for {best.gradients:,} gradients."
+        return f"{best.solver}: it dominates {share} per cent of the box, for {best.gradients:,} gradients."
     second = wording.spread(wording.percent(others[0].hypervolume), 1)
     return f"{words}; {others[0].solver} follows with {second}, for as many gradients."
 
 
 def _heading(found: Fronts) -> str:
     asked = found.specification
+    head, _, tail = sentence(found).partition(": ")
     facts = {
         "Objectives": ", ".join(asked.objectives),
         "Solvers": f"{len(asked.solvers)}",
@@ -51,7 +52,8 @@ def _heading(found: Fronts) -> str:
     }
     return f"""<header>
 <p class="kicker">Equipoise report: {escape(file_name(asked.problem))}</p>
-<h1 id="verdict"><strong>{escape(sentence(found))}</strong></h1>
+<h1 id="verdict"><strong>{escape(head)}</strong>
+{escape(tail)}</h1>
 {terms(facts, "facts")}
 </header>"""
 
@@ -87,6 +89,10 @@ def _figure(found: Fronts) -> go.Figure:
             },
             hovertemplate=f"<b>{escape(row.solver)}</b><br>%{{x:.4g}}, %{{y:.4g}}<extra></extra>",
         )
+    if found.known is not None:
+        x, y = found.known.T.tolist()
+        line = {"color": palette.INK, "size": 2}
+        drawn.add_scatter(x=x, y=y, name="the known front", mode="markers", marker=line, hoverinfo="skip")
     drawn.update_layout(showlegend=True, legend={"orientation": "h", "y": 1.08})
     drawn.update_xaxes(title_text=escape(names[0]), automargin=True)
     drawn.update_yaxes(title_text=escape(names[1]), automargin=True)
@@ -137,7 +143,7 @@ def _failed(found: Fronts) -> str:
 def _method(found: Fronts) -> str:
     against = (
         "the known front in closed form"
-        if found.known
+        if found.known is not None
         else "the non-dominated points of all solvers and seeds together"
     )
     words = f"""Every solver spent the same number of gradients, backward passes from one loss or a weighted

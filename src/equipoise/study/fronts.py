@@ -54,7 +54,7 @@ class Fronts:
     failures: tuple[TrialResult, ...]
     ideal: np.ndarray
     reference: np.ndarray
-    known: bool  # whether the reference front is the true one, else the best of all points found
+    known: np.ndarray | None  # (k, m), the true front; where there is none the best points found stand for it
     planned: int
     ended: int
 
@@ -104,7 +104,7 @@ def gather(folder: Path) -> Fronts:
         failures=failures,
         ideal=ideal,
         reference=reference,
-        known=known is not None,
+        known=known,
         planned=planned,
         ended=len(results),
     )
@@ -116,7 +116,7 @@ def content(found: Fronts) -> dict[str, Any]:
         {
             "problem": found.specification.problem,
             "objectives": list(found.specification.objectives),
-            "reference_front": "known" if found.known else "the best of all points found",
+            "reference_front": "known" if found.known is not None else "the best of all points found",
             "ideal": found.ideal.tolist(),
             "reference": found.reference.tolist(),
             "solvers": [

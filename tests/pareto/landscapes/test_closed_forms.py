@@ -174,3 +174,13 @@ def test_losses_at_other_places_differentiate_by_those():
     assert losses["f1"].item() == pytest.approx(1 - exp(-1))
     (slope,) = torch.autograd.grad(losses["f1"], place)
     torch.testing.assert_close(slope, torch.full((2,), -2 * exp(-1) / sqrt(2), dtype=torch.float64))
+
+
+@pytest.mark.parametrize("name", ["zdt1", "zdt2", "vlmop2", "dtlz1", "dtlz2"])
+def test_the_known_optima_are_stationary_though_they_stand_at_the_sides_of_the_box(name):
+    landscape = named(name)
+    model = landscape.model(0)
+    assert landscape.gap(model) > 0.1
+    for place in landscape.optima(5):
+        model.load_state_dict({"x": place})
+        assert landscape.gap(model) < 1e-9

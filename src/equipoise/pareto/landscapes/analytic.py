@@ -7,6 +7,7 @@ from math import comb
 
 import numpy as np
 import torch
+from scipy.optimize import nnls
 from torch import Tensor, nn
 
 from equipoise.core.directions import das_dennis
@@ -84,6 +85,17 @@ class Analytic(Landscape):
         place = _place(model)
         place.copy_(torch.minimum(torch.maximum(place, self.lower), self.upper))
 
+    def gap(self, model: nn.Module) -> float:
+        """As elsewhere, but what the sides of the box hold back does not count: at an optimum of a bounded
+        problem the gradients need not cancel, only point out of the box."""
+        rows = self.bundle(model).blocks["x"].numpy()  # (m, d)
+        place, sides = _place(model).detach(), np.eye(rows.shape[1])
+        held = [-sides[(place <= self.lower).numpy()], sides[(place >= self.upper).numpy()]]
+        walls = np.concatenate(held)
+        mean = _least(rows.mean(0, keepdims=True), walls)
+        rounding = 1e-12 * np.linalg.norm(rows, axis=1).max()
+        return min(1.0, _least(rows, walls) / mean) if mean > rounding else 0.0
+
     def optimizer(self, parameters: Iterable[nn.Parameter], learning_rate: float) -> torch.optim.Optimizer:
         return torch.optim.Adam(parameters, lr=learning_rate)
 
@@ -134,6 +146,21 @@ def _place(model: nn.Module) -> Tensor:
     if not isinstance(place, Tensor):
         raise TypeError(f"{type(model).__name__} has no place x; take the landscape's own model")
     return place
+
+
+def _least(rows: np.ndarray, walls: np.ndarray) -> float:  # (m, d), (k, d)
+    """The least length of a convex combination of rows plus a non-negative one of walls.
+
+    Least squares without negative numbers: the weights of the rows are pulled to a sum of one and then scaled
+    to it, which leaves the minimiser as it is.
+    """
+    size = float(np.linalg.norm(rows, axis=1).max())
+    if not size:
+        return 0.0
+    pull = np.concatenate([np.ones(len(rows)), np.zeros(len(walls))])
+    system = np.vstack([np.concatenate([rows / size, walls]).T, pull])
+    found, _ = nnls(system, np.concatenate([np.zeros(rows.shape[1]), [1.0]]))
+    return size * float(np.linalg.norm(system[:-1] @ found) / found[: len(rows)].sum())
 
 
 def _evenly(points: np.ndarray, order: np.ndarray, n: int) -> np.ndarray:  # (k, m), (k,) -> (n,)
