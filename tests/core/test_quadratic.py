@@ -99,6 +99,15 @@ def test_the_unit_of_a_loss_does_not_turn_the_search():
         assert one["input"].tolist() == pytest.approx(other["input"].tolist(), abs=1e-4)
 
 
+@pytest.mark.parametrize("unit", [1e-9, 1e9])
+def test_nor_does_the_unit_of_the_inputs(unit):
+    places = drawn(9, 2)
+    plain = QuadraticFront(("a", "b"), places, bowls(places)).front(5)
+    scaled = QuadraticFront(("a", "b"), places * unit, bowls(places), high=unit).front(5)
+    for one, other in zip(plain.solutions, scaled.solutions, strict=True):
+        assert (other["input"] / unit).tolist() == pytest.approx(one["input"].tolist(), abs=1e-4)
+
+
 def test_the_error_is_that_of_leaving_one_place_out():
     places = drawn(9, 2)
     losses = places.sin().prod(1, keepdim=True) + (5 * places[:, :1]).cos()

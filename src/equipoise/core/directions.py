@@ -48,7 +48,7 @@ def das_dennis(m: int, partitions: int) -> Tensor:  # -> (n, m)
     """The whole lattice {a / H : a_i >= 0 whole, sum a = H} of the simplex, H = `partitions`.
 
     It has (H + m - 1) choose (m - 1) points, in lexicographic order. Raises ValueError for sizes below 1.
-    Source: Das and Dennis 1998, "Normal-Boundary Intersection", section 3.
+    Source: Das and Dennis 1998, "Normal-Boundary Intersection".
 
     >>> len(das_dennis(3, 12))
     91
@@ -69,7 +69,7 @@ def riesz(m: int, n: int, *, seed: int = 0) -> Tensor:  # -> (n, m)
 
     Raises ValueError where m or n is not positive, and for several points of one weight.
     Source: Blank, Deb, Dhebar, Bandaru and Seada 2021, "Generating Well-Spaced Points on a Unit Simplex
-    for Evolutionary Many-Objective Optimization", algorithm 1; s and the step as in the authors' code.
+    for Evolutionary Many-Objective Optimization"; s and the step as in the authors' code, pymoo.
 
     >>> riesz(2, 4).round(decimals=2).tolist()
     [[0.0, 1.0], [0.33, 0.67], [0.67, 0.33], [1.0, 0.0]]

@@ -57,4 +57,5 @@ def _simplex_method(gain: Array, rows: Array, least: Array, total: Array) -> Arr
 
 @lru_cache(maxsize=64)
 def _bases(k: int, size: int) -> Array:
-    return np.array(list(combinations(range(k), size)), dtype=int).reshape(-1, size)
+    chosen = list(combinations(range(k), size))
+    return np.array(chosen, dtype=int).reshape(len(chosen), size)

@@ -222,31 +222,42 @@ class QuadraticFront:
             return (wish * above).max(-1) + AUGMENTED * above.sum(-1)
 
         place = candidates[missed(values).argmin()]
-        k, worst = len(place), float((wish * (self._values(place) - ideal) / scale).max())
+        k, width = len(place), self.high - self.low
+
+        def reached(z: Array) -> Array:  # (k + 1,) -> (k,); the search is in shares of the box
+            return np.clip(self.low + z[:k] * width, self.low, self.high)
+
+        def slopes(z: Array) -> Array:  # (k + 1,) -> (m, k)
+            return self._slopes(reached(z)) * width / scale[:, None]
 
         def above(z: Array) -> Array:  # (k + 1,) -> (m,)
-            return z[k] - wish * (self._values(z[:k]) - ideal) / scale
+            return (self._values(reached(z)) - ideal) / scale
 
-        def above_slopes(z: Array) -> Array:  # (k + 1,) -> (m, k + 1)
-            return np.column_stack([-(wish / scale)[:, None] * self._slopes(z[:k]), np.ones(len(wish))])
+        def room(z: Array) -> Array:  # (k + 1,) -> (m,)
+            return z[k] - wish * above(z)
 
-        constraints: list[dict[str, Any]] = [{"type": "ineq", "fun": above, "jac": above_slopes}]
+        def room_slopes(z: Array) -> Array:  # (k + 1,) -> (m, k + 1)
+            return np.column_stack([-wish[:, None] * slopes(z), np.ones(len(wish))])
+
+        constraints: list[dict[str, Any]] = [{"type": "ineq", "fun": room, "jac": room_slopes}]
         if self.simplex:
             ones = np.append(np.ones(k), 0.0)
             constraints.append({"type": "eq", "fun": lambda z: z[:k].sum() - 1, "jac": lambda z: ones})
+        start = np.append((place - self.low) / width, 0.0)
+        start[k] = (wish * above(start)).max()
         solved = minimize(
-            lambda z: z[k] + AUGMENTED * ((self._values(z[:k]) - ideal) / scale).sum(),
-            np.append(place, worst),
-            jac=lambda z: np.append(AUGMENTED * (self._slopes(z[:k]) / scale[:, None]).sum(0), 1.0),
-            bounds=[*zip(self.low, self.high, strict=True), (None, None)],
+            lambda z: z[k] + AUGMENTED * above(z).sum(),
+            start,
+            jac=lambda z: np.append(AUGMENTED * slopes(z).sum(0), 1.0),
+            bounds=[*[(0.0, 1.0)] * k, (None, None)],
             constraints=constraints,
             method="SLSQP",
         )
-        reached = np.clip(solved.x[:k], self.low, self.high)
+        found = reached(solved.x)
         if self.simplex:
-            reached = reached / reached.sum()
-        usable = np.isfinite(reached).all() and missed(self._values(reached)) < missed(self._values(place))
-        return reached if usable else place
+            found = found / found.sum()
+        usable = np.isfinite(found).all() and missed(self._values(found)) < missed(self._values(place))
+        return found if usable else place
 
     def _unknown(self, places: Tensor) -> Tensor:  # (n, k) -> (at most n, k)
         """The places that are not among the evaluated ones or each other."""

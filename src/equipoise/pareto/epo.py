@@ -47,8 +47,8 @@ class EPO(RaySolver):
     Use it where proportions matter or the front is concave. Not where rays miss the front: the nearest end
     of it is found then, more than once.
 
-    Source: Mahapatra and Rajan 2020, algorithm 1 and equations 13-15, as in the authors' `EPO_LP`.
-    Where the program has no solution, w is r / sum(r), as there.
+    Source: Mahapatra and Rajan 2020, the linear programs as in the authors' `EPO_LP` and the step as in their
+    training on MultiMNIST. Where a program has no solution, w is r / sum(r), as there.
 
     >>> gramian = torch.tensor([[1.0, -0.5], [-0.5, 1.0]], dtype=torch.float64)
     >>> balancing_weights(gramian, torch.tensor([4.0, 1.0]), torch.tensor([0.5, 0.5])).tolist()

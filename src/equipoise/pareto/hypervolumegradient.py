@@ -49,7 +49,7 @@ class HypervolumeGradient(Swarm):
 
     Use it for a spread of solutions without preferences. Not with many objectives.
 
-    Source: Deist et al. 2021 and 2023, section 3, after Wang et al. 2017; layers, reference and scaling as in
+    Source: Deist et al. 2021 and 2023, after Wang et al. 2017; layers, reference and scaling as in
     the authors' `HvMaximization`. The gradient is exact for any number of objectives: each entry is the
     volume, one dimension lower, of the face that the solution alone dominates.
 

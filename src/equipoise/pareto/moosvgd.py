@@ -41,7 +41,7 @@ class MOOSVGD(Swarm):
     Use it for a spread of solutions without preferences. Not with large models, since a round holds the m
     gradients of all n solutions.
 
-    Source: Liu, Tong and Liu 2021, equation 5 and algorithm 1; the sum as in the authors' `moosvgd.py`.
+    Source: Liu, Tong and Liu 2021; the sum as in the authors' `moosvgd.py`.
     Our reading: the median rule as the paper states it, where that code has exp(-|f_i - f_j|^2 h / 5e-6), and
     without its scaling of each objective's gradients across the swarm.
 

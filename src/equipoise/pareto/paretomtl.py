@@ -41,7 +41,7 @@ class ParetoMTL(RaySolver):
 
     Use it for a spread of solutions, on concave fronts too. Not for a certain trade-off (EPO, PMGDA).
 
-    Source: Lin et al. 2019, equations 8-12 and algorithm 1, as in the authors' `train.py` for MultiMNIST.
+    Source: Lin et al. 2019, as in the authors' `train.py` for MultiMNIST and their synthetic example.
 
     >>> u = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
     >>> cone_weights(torch.eye(2), torch.tensor([0.2, 0.1]), u, 0, feasible=False)

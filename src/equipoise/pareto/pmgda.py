@@ -43,9 +43,9 @@ class PMGDA(RaySolver):
 
     Use it where proportions matter. Not where rays miss the front.
 
-    Source: Zhang et al. 2024, the correction as in LibMOON's `solve_pmgda` (sigma 0.8 and tolerance 0.01 of
-    its configuration), the prediction in its dual form of the paper, where LibMOON takes plain MGDA. Our
-    reading: h is relative to |f|, and unit gradients carry no absolute epsilon.
+    Source: Zhang et al. 2024, the correction (equations 18 and 20) as in LibMOON's `solve_pmgda`, with sigma
+    0.8 and tolerance 0.01 of its configuration; the prediction in the dual form (equation 11), where LibMOON
+    takes plain MGDA. Our reading: h is relative to |f|, and unit gradients carry no absolute epsilon.
 
     >>> gramian = torch.eye(2, dtype=torch.float64)
     >>> ray_weights(gramian, torch.ones(2), torch.tensor([0.6, 0.8]), tolerance=0.5).round(decimals=3)

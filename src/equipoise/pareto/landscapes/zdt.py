@@ -2,7 +2,7 @@
 
 f1(x1) and f2 = g(x2 ...) h(f1, g); the Pareto set is where g is least, 1. ZDT5 has binary variables, hence no
 gradients. Source: Zitzler, Deb and Thiele 2000, "Comparison of Multiobjective Evolutionary Algorithms:
-Empirical Results", definition 4.
+Empirical Results".
 """
 
 from math import pi
