@@ -12,12 +12,12 @@ from equipoise.core.card import cards
 FACES = public()
 
 
-@pytest.mark.parametrize("room", ["aggregation", "scalarization"])
+@pytest.mark.parametrize("room", ["aggregation", "scalarization", "pareto"])
 def test_every_card_is_exported_under_its_name(room: str):
     assert set(cards(room)) - set(FACES[f"equipoise.{room}"]) == set()
 
 
-@pytest.mark.parametrize("room", ["aggregation", "scalarization", "problems"])
+@pytest.mark.parametrize("room", ["aggregation", "scalarization", "pareto", "problems"])
 def test_a_card_stands_in_the_file_of_its_name(room: str):
     folder = Path(equipoise.__file__).parent / room
     files = {path.stem for path in folder.glob("*.py")}

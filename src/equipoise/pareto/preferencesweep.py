@@ -40,7 +40,8 @@ class PreferenceSweep(Solver):
     (a copy of it for each preference); SmoothTchebycheff at temperature 0.1 by default, since it reaches
     what Linear cannot on a concave front, and does not jump between objectives as Tchebycheff does.
     warm: start from the solution of the neighbour on a short path through the preferences, else from the
-    first model again. The budget is shared out evenly.
+    first model again; a warm start may stay where the slopes at an end of the front vanish, as on ZDT2.
+    The budget is shared out evenly.
 
     Preferences are spread evenly where weights are what counts (Linear); for others their reciprocals are,
     the proportions of losses that they ask for.
