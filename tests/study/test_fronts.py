@@ -1,7 +1,9 @@
 """`equipoise run --front`: fronts traced, compared in one box, resumed, and shown."""
 
 import json
+from dataclasses import replace
 from math import prod
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,13 +12,26 @@ from tests.cli.command import equipoise
 from tests.study.command import TINY, kill, start, wait_until
 
 from equipoise.core.front import Front
-from equipoise.core.indicators import igd_plus
+from equipoise.core.indicators import igd_plus, nondominated
 from equipoise.pareto.landscapes import ZDT1
-from equipoise.study.fronts import gather
+from equipoise.study.analysis import Spread
+from equipoise.study.frontpage import sentence
+from equipoise.study.fronts import Fronts, Row, gather
 from equipoise.study.specification import specify
 from equipoise.study.store import Store
 
 ASKED = ("--front", "EPO,ParetoMTL", "--seeds", "2", "--budget", "160", "--points", "4", "--workers", "2")
+
+
+def spread_of(values) -> Spread:
+    found = Spread.of(values)
+    assert found is not None
+    return found
+
+
+ONE = spread_of([0.5])
+ROW = Row("A", 0.1, "", ONE, ONE, ONE, None, ONE, 100, 1.0, 0.5, 0, {0: 0.5}, {})
+FOUND = Fronts(specify("zdt1", solvers="EPO"), Path(), (ROW,), (), np.zeros(2), np.ones(2), None, 1, 1)
 
 
 @pytest.fixture(scope="module")
@@ -91,8 +106,9 @@ def test_the_page_shows_each_solver(analytic):
     folder, found = analytic
     page = (folder / "report.html").read_text(encoding="utf-8")
     figures = page.partition('id="figures">')[2].partition("</script>")[0]
-    assert {trace["name"] for trace in json.loads(figures)["fronts"]["data"]} == {"EPO", "ParetoMTL"}
-    assert f"{found['solvers'][0]['solver']} dominates most of the box" in page
+    drawn = {trace["name"] for trace in json.loads(figures)["fronts"]["data"]}
+    assert drawn == {"EPO", "ParetoMTL", "the known front"}
+    assert found["solvers"][0]["solver"] in page.partition("<h1")[2].partition("</h1>")[0]
     assert "the known front in closed form" in page
 
 
@@ -109,10 +125,52 @@ def test_killed_and_called_again_no_front_is_traced_twice(tmp_path):
     assert sum(p.stat().st_mtime_ns == first[p] for p in kept) >= 2
 
 
+def test_report_writes_the_page_of_fronts_again(analytic):
+    folder, found = analytic
+    page = (folder / "report.html").read_bytes()
+    (folder / "report.html").unlink()
+    again = json.loads(equipoise("report", str(folder), "--json").stdout)
+    assert again == found
+    assert (folder / "report.html").read_bytes() == page
+
+
+def test_the_front_that_is_kept_was_chosen_on_validation_data(trained):
+    folder, _ = trained
+    found, front = gather(folder), Front.load(folder / "front.safetensors")
+    best = max(found.rows, key=lambda row: row.validation)
+    assert front.record["solver"] == best.solver
+    validation = np.array(front.record["validation"])
+    assert len(validation) == len(front) == len(front.record["gaps"])
+    assert nondominated(validation).all()
+
+
+def made(shares: dict[str, list[float]]) -> Fronts:
+    """Fronts with these volumes, seed by seed."""
+    rows = [
+        replace(ROW, solver=name, volumes=dict(enumerate(values)), hypervolume=spread_of(values))
+        for name, values in shares.items()
+    ]
+    return replace(FOUND, rows=tuple(rows))
+
+
+def test_a_leader_is_named_only_beyond_chance():
+    far = made({"A": [0.6, 0.61, 0.62], "B": [0.5, 0.51, 0.515], "C": [0.4, 0.42, 0.41]})
+    near = made({"A": [0.6, 0.5, 0.7], "B": [0.5, 0.6, 0.65]})
+    one = made({"A": [0.6], "B": [0.5]})
+    none = made({"A": [0.0, 0.0], "B": [0.0, 0.0]})
+    assert far.leads()
+    assert sentence(far).startswith("A dominates more than any other")
+    for found in (near, one):
+        assert not found.leads()
+        assert sentence(found).startswith("No solver is ahead beyond chance")
+    assert sentence(none).startswith("No solver came near")
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("zdt1",), "traced, not trained; give --front"),
+        (("zdt1", "--front", "EPO", "--rules", "MGDA"), "--front compares none"),
+        (("zdt1",), "trace it by equipoise run zdt1 --front all"),
         (("zdt1", "--front", "EPA"), "EPO"),
         (("zdt1", "--budget", "100"), "name solvers with --front"),
         (("zdt1", "--front", "EPO", "--set", "d=3"), "no options"),
@@ -129,6 +187,20 @@ def test_a_budget_too_small_is_a_failed_front_and_says_why(tmp_path):
     asked = ("--front", "EPO", "--seeds", "1", "--budget", "3", "--quiet", "--out", str(tmp_path / "run"))
     done = equipoise("run", "zdt1", *asked, code=1)
     assert "budget of 3 gradients is too small" in done.stderr
+
+
+def test_more_objectives_than_a_volume_can_have_are_refused(tmp_path):
+    path = tmp_path / "many.py"
+    text = TINY.read_text().replace('("grower", "colour")', 'tuple(f"o{i}" for i in range(11))', 1)
+    path.write_text(
+        text.replace(
+            '"grower": Metric("accuracy", "higher"),',
+            '**{f"o{i}": Metric("a", "lower") for i in range(11)},',
+            1,
+        ).replace('"colour": Metric("cross-entropy", "lower"),', "", 1)
+    )
+    with pytest.raises(ValueError, match="beyond 10 objectives"):
+        specify(str(path), solvers="EPO")
 
 
 def test_a_specification_of_fronts_has_no_rules():

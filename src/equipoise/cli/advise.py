@@ -72,5 +72,10 @@ def advise(
         return
     for sentence in found.sentences:
         typer.echo(sentence)
+    failed = [result.failed for result in run.trials if result.failed is not None]
+    if failed:
+        typer.echo(f"{len(failed)} of {run.planned} trials failed, the first with: {failed[0]}", err=True)
     typer.echo(f"All of it rests on {steps} steps and validation data; `equipoise run` trains to the end.")
     typer.echo(f"report: {path}")
+    if len(failed) == len(run.trials):
+        raise typer.Exit(1)

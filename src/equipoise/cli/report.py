@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from equipoise.cli.fronts import report_fronts
+
 
 def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run folder, finished or not.")],
@@ -15,14 +17,19 @@ def report(
     ] = None,
 ) -> None:
     """Write the report of a run folder again, and print where it lies."""
+    from equipoise.study.advice import kept
     from equipoise.study.picture import save_picture
     from equipoise.study.report import summary, write_report
-    from equipoise.study.store import load_run
+    from equipoise.study.store import Store, load_run
 
+    if Store(folder).specification().solvers:
+        if picture is not None:
+            raise typer.BadParameter("--picture draws the rules of a run; this folder holds fronts")
+        return report_fronts(folder, as_json)
     run = load_run(folder)
     if picture is not None:
         save_picture(run, picture)
-    path, found = write_report(run), summary(run)
+    path, found = write_report(run, kept(run)), summary(run)
     if as_json:
         typer.echo(json.dumps(found, indent=2, allow_nan=False))
         return

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from equipoise.cli.arguments import builds, command_line, numbers, pairs
+from equipoise.cli.fronts import report_fronts
 
 
 class EngineName(StrEnum):
@@ -89,6 +90,8 @@ def run(
 
     if not front and (budget is not None or points is not None):
         raise typer.BadParameter("--budget and --points are for fronts; name solvers with --front")
+    if front and (rules != "all" or preferences != 1 or private is not Private.own):
+        raise typer.BadParameter("--rules, --preferences and --private are for rules; --front compares none")
     folder = out or Path("runs") / f"{Path(problem).stem}{'-front' if front else ''}"
     command = command_line(context)
     try:
@@ -121,31 +124,10 @@ def run(
             command=command,
             talk="quiet" if quiet else "auto",
         )
-        _report_fronts(folder, as_json) if front else _report(finished, as_json)
+        report_fronts(folder, as_json) if front else _report(finished, as_json)
     except KeyboardInterrupt:
         typer.echo(f"\nstopped; what is done is kept in {folder}. To go on: {command}", err=True)
         raise typer.Exit(1) from None
-
-
-def _report_fronts(folder: Path, as_json: bool) -> None:
-    from equipoise.study.frontpage import sentence, write_page
-    from equipoise.study.fronts import content, gather
-
-    found = gather(folder)
-    path = write_page(found)
-    if as_json:
-        typer.echo(json.dumps({**content(found), "report": str(path)}, indent=2, allow_nan=False))
-        return
-    typer.echo(sentence(found))
-    for row in found.rows:
-        gap = "" if row.gap is None else f", KKT gap {row.gap.mean:.3f}"
-        typer.echo(
-            f"{row.solver}: hypervolume {100 * row.hypervolume.mean:.1f}%, IGD+ {row.igd_plus.mean:.4f}, "
-            f"coverage {100 * row.coverage.mean:.0f}%{gap}, {row.gradients:,} gradients, {row.seconds:.1f} s"
-        )
-    typer.echo(f"report: {path}")
-    if found.failures:
-        typer.echo(f"{len(found.failures)} of {found.planned} fronts failed; the report says why", err=True)
 
 
 def _report(finished: Any, as_json: bool) -> None:

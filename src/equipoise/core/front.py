@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 FORMAT = "equipoise.front"
 VERSION = "1"
+EACH = ("gaps", "validation")
 Solution = Mapping[str, Tensor]
 By = Literal["tchebycheff", "asf", "weighted", "pseudo", "knee"]
 
@@ -31,7 +32,8 @@ class Front:
 
     names: m. points: losses (n, m), float64 on the CPU. weights: (n, m), the preference that each solution
     was sought with, None where there was none. solutions: n mappings of tensors by name (a model's
-    `state_dict`), or none. record: how it was found (solver, cost, seed), in plain JSON values.
+    `state_dict`), or none. record: how it was found (solver, cost, seed), in plain JSON values; its lists
+    "gaps" and "validation" have an entry for each solution, and follow them into a subset.
 
     Not all points of a front need be non-dominated: `nondominated()` keeps those that are.
 
@@ -78,21 +80,29 @@ class Front:
         index = torch.tensor(list(places), dtype=torch.long)
         weights = None if self.weights is None else self.weights[index]
         solutions = [self.solutions[place] for place in places] if self.solutions else ()
-        return Front(self.names, self.points[index], weights, solutions, self.record)
+        each = {key: [values[place] for place in places] for key, values in self._each().items()}
+        return Front(self.names, self.points[index], weights, solutions, {**self.record, **each})
 
     def nondominated(self) -> "Front":
         """The solutions that no other one is at least as good as in every loss; of equal ones, the first."""
         return self.subset(indicators.nondominated(self.points.numpy()).nonzero()[0].tolist())
 
     def join(self, other: "Front") -> "Front":
-        """Both fronts' solutions. Raises ValueError where their losses differ."""
+        """Both fronts' solutions, with what their records agree on.
+
+        Raises ValueError where their losses differ.
+        """
         if other.names != self.names:
             raise ValueError(f"a front of {_said(other.names)} does not join one of {_said(self.names)}")
         mine, theirs = self.weights, other.weights
         both = None if mine is None or theirs is None else torch.cat([mine, theirs])
         whole = bool(self.solutions) and bool(other.solutions)
         solutions = (*self.solutions, *other.solutions) if whole else ()
-        return Front(self.names, torch.cat([self.points, other.points]), both, solutions, self.record)
+        here, there = self._each(), other._each()
+        record = {key: value for key, value in self.record.items() if other.record.get(key) == value}
+        record = {key: value for key, value in record.items() if key not in EACH}
+        record |= {key: [*here[key], *there[key]] for key in EACH if key in here and key in there}
+        return Front(self.names, torch.cat([self.points, other.points]), both, solutions, record)
 
     def pick(
         self,
@@ -100,7 +110,8 @@ class Front:
         *,
         by: By = "tchebycheff",
     ) -> "Picked":
-        """One solution: the one that suits a preference best, each loss scaled to its range over the front.
+        """One solution that no other dominates: the one that suits a preference best, each loss scaled to its
+        range over such solutions.
 
         preference: m numbers, or by name; what weighs more is to be lower. None is the uniform one.
         by: "tchebycheff" the least worst weighted loss above the ideal point; "asf" the same with the losses
@@ -114,11 +125,12 @@ class Front:
             raise ValueError("the front is empty; there is nothing to pick")
         if by not in get_args(By):
             raise ValueError(unknown("way to pick", by, get_args(By)))
-        points = self.points.numpy()
+        kept = indicators.nondominated(self.points.numpy()).nonzero()[0]
+        points = self.points.numpy()[kept]
         wish = simplex_preference(preference, self.names)
         weights = np.full(len(self.names), 1 / len(self.names)) if wish is None else wish.numpy()
         place = knee(points) if by == "knee" else compromise(points, weights, by)
-        return self._picked(int(place))
+        return self._picked(int(kept[place]))
 
     def pseudo_weights(self) -> Tensor:  # -> (n, m)
         """How much each solution favours each loss: how far it is below the worst value, scaled to sum 1 (Deb
@@ -166,26 +178,33 @@ class Front:
         write_tensors(Path(path), tensors.items(), metadata)
 
     @classmethod
-    def load(cls, path: str | Path) -> "Front":
-        """What `save` wrote. Raises ValueError where the file holds no front."""
+    def load(cls, path: str | Path, *, solutions: bool = True) -> "Front":
+        """What `save` wrote, without the solutions where these are not wanted.
+
+        Raises ValueError where the file holds no front.
+        """
         file = TensorFile(Path(path))
         metadata = file.metadata
         if metadata.get("format") != FORMAT or metadata.get("version") != VERSION:
             said = f"format {metadata.get('format')!r}, version {metadata.get('version')!r}"
             raise ValueError(f"{path} holds no front that can be read here: its header says {said}")
-        solutions: dict[int, dict[str, Tensor]] = {}
-        for key in file:
+        read: dict[int, dict[str, Tensor]] = {}
+        for key in file if solutions else ():
             if key.startswith("solutions."):
                 _, place, name = key.split(".", 2)
-                solutions.setdefault(int(place), {})[name] = file[key].clone()
+                read.setdefault(int(place), {})[name] = file[key].clone()
         weights = file["weights"].clone() if "weights" in file else None
         return cls(
             tuple(json.loads(metadata["names"])),
             file["points"].clone(),
             weights,
-            [solutions[i] for i in sorted(solutions)],
+            [read[i] for i in sorted(read)],
             json.loads(metadata["record"]),
         )
+
+    def _each(self) -> dict[str, list[Any]]:
+        """The lists of the record that have an entry for each solution."""
+        return {key: list(self.record[key]) for key in EACH if key in self.record}
 
     def _picked(self, place: int) -> "Picked":
         losses = dict(zip(self.names, self.points[place].tolist(), strict=True))

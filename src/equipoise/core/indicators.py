@@ -4,6 +4,7 @@ import numpy as np
 
 Array = np.ndarray
 MARGIN = 0.1
+"""Of each range, by which a reference point lies beyond the worst value."""
 MOST_OBJECTIVES = 10
 """Beyond which an exact volume of several points takes too long."""
 

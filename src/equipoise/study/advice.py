@@ -1,7 +1,6 @@
 """Advice: a short study of one's own problem, put into words: which rule, who loses, who conflicts where."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,19 +13,21 @@ from equipoise.study.profile import Profile, profile
 from equipoise.study.results import Run
 from equipoise.study.store import Store
 from equipoise.study.training import Trainer
-from equipoise.study.verdict import factors, points
+from equipoise.study.verdict import Comparison, amount, points, verdict
 
 FILE = "profile.json"
+WIDE = 5  # times what is worthwhile, beyond which a possible loss is not called none
 
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """What to do, with the grounds for it; `rule` is the one to use, Mean where none is better."""
+    """What to do, with the grounds for it; `rule` is the one to use, Mean where none is better, and `profile`
+    says who conflicts, None where that could not be measured."""
 
     rule: str
     sentences: tuple[str, ...]
     losers: tuple[str, ...]
-    profile: Profile
+    profile: Profile | None
 
     def to_json(self) -> dict[str, Any]:
         """The advice as JSON can hold it."""
@@ -35,26 +36,44 @@ class Advice:
                 "rule": self.rule,
                 "sentences": list(self.sentences),
                 "losers": list(self.losers),
-                "conflict": self.profile.to_json(),
+                "conflict": self.profile and self.profile.to_json(),
             }
         )
 
 
 def advise(run: Run) -> Advice:
-    """Advice from a finished study; measures the conflict profile where the folder has none yet."""
-    analysis = analyse(run)
-    found = _profile(run, analysis)
+    """Advice from a study that has ended; measures the conflict profile where the folder has none yet.
+
+    A profile that cannot be measured is left out, and the advice says why.
+    """
+    analysis, why = analyse(run), ""
+    found = _kept(run)
+    if found is None:
+        try:
+            found = _measured(run, analysis)
+        except Exception as error:  # whatever the problem raises; its trials tell of it too
+            why = f"Who conflicts was not measured: {error}."
+    return _advice(analysis, found, why)
+
+
+def kept(run: Run) -> Advice | None:
+    """The advice of a folder that was advised on before; None for any other."""
+    found = _kept(run)
+    return None if found is None else _advice(analyse(run), found, "")
+
+
+def _advice(analysis: Analysis, found: Profile | None, why: str) -> Advice:
     rule = analysis.verdict.rule or BASELINE
     candidate = analysis.row(analysis.leader or BASELINE)
-    losers = _losers(candidate, analysis) if candidate is not None else ()
     sentences = (
         analysis.verdict.sentence,
         *_cost(analysis, candidate),
-        _loss(candidate, losers),
+        *loss(candidate, analysis),
         *_against_fixed(analysis, candidate),
-        *conflict(found),
+        *(conflict(found) if found is not None else (why,)),
         *analysis.cautions,
     )
+    losers = _losers(candidate, analysis) if candidate is not None else {}
     return Advice(rule, tuple(sentence for sentence in sentences if sentence), tuple(losers), found)
 
 
@@ -63,7 +82,7 @@ def conflict(found: Profile) -> list[str]:
     real = [pair for pair in found.pairs if pair.conflicts]
     if not found.pairs:
         return ["There is one objective, so nothing conflicts."]
-    worst = found.pairs[0]
+    worst = real[0] if real else found.pairs[0]
     said = (
         f"cosine {wording.number(worst.cosine, 2)}, interval {wording.number(worst.low, 2)} to "
         f"{wording.number(worst.high, 2)}"
@@ -90,33 +109,31 @@ def conflict(found: Profile) -> list[str]:
     return lines
 
 
-def _profile(run: Run, analysis: Analysis) -> Profile:
+def _kept(run: Run) -> Profile | None:
     path = run.folder / FILE
-    if path.exists():
-        return Profile.from_json(json.loads(path.read_text(encoding="utf-8")))
+    return Profile.from_json(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
+
+
+def _measured(run: Run, analysis: Analysis) -> Profile:
     choice = analysis.choices.get(("rule", BASELINE, None))
     rate = run.learning_rates[0] if choice is None else choice.learning_rate
     found = profile(Trainer(Store(Path(run.folder)).specification()), rate, run.seeds)
-    write(path, json.dumps(found.to_json(), allow_nan=False) + "\n")
+    write(run.folder / FILE, json.dumps(found.to_json(), allow_nan=False) + "\n")
     return found
 
 
-def _losers(row: Row, analysis: Analysis) -> dict[str, tuple[float, float, float]]:
-    """Objectives that a rule leaves worse than the mean does, beyond chance: mean difference and interval."""
-    lost = {}
-    for name, differences in row.against.items():
-        mean, low, high = _paired(differences, len(row.against), analysis.verdict.confidence)
-        if high < 0:
-            lost[name] = (mean, low, high)
-    return lost
+def _paired(row: Row, analysis: Analysis) -> dict[str, Comparison]:
+    """The gain of a rule over the mean, objective by objective, with intervals that hold for all at once."""
+    if row.rule == BASELINE or not row.against:
+        return {}
+    zeros = [0.0] * len(next(iter(row.against.values())))
+    found = verdict({BASELINE: zeros, **row.against}, confidence=analysis.verdict.confidence)
+    return {one.rule: one for one in found.comparisons}
 
 
-def _paired(differences: Sequence[float], compared: int, confidence: float) -> tuple[float, float, float]:
-    n = len(differences)
-    mean = sum(differences) / n
-    deviation = (sum((d - mean) ** 2 for d in differences) / max(1, n - 1)) ** 0.5
-    width = factors(n, compared, confidence)[0] * deviation if n > 1 else float("inf")
-    return mean, mean - width, mean + width
+def _losers(row: Row, analysis: Analysis) -> dict[str, Comparison]:
+    """The objectives that do worse than under the mean, beyond chance."""
+    return {name: one for name, one in _paired(row, analysis).items() if one.high < 0}
 
 
 def _cost(analysis: Analysis, row: Row | None) -> list[str]:
@@ -125,16 +142,25 @@ def _cost(analysis: Analysis, row: Row | None) -> list[str]:
     return [f"A step of {row.rule} takes {row.time.ratio:.2f} times one of {BASELINE}."]
 
 
-def _loss(row: Row | None, lost: Any) -> str:
-    if row is None or row.rule == BASELINE:
-        return ""
-    if not lost:
-        return f"With {row.rule} no objective does worse than with {BASELINE} beyond chance."
-    parts = [
-        f"{name} ({points(mean)} points, {points(low)} to {points(high)})"
-        for name, (mean, low, high) in lost.items()
-    ]
-    return f"With {row.rule} {wording.listed(parts)} does worse than with {BASELINE}."
+def loss(row: Row | None, analysis: Analysis) -> list[str]:
+    """Who does worse under a rule than under the mean, in a sentence."""
+    compared = {} if row is None else _paired(row, analysis)
+    if row is None or not compared:
+        return []
+    lost = _losers(row, analysis)
+    if lost:
+        parts = [
+            f"{name} ({points(one.gain)} points, {points(one.low)} to {points(one.high)})"
+            for name, one in lost.items()
+        ]
+        return [f"Worse off with {row.rule} than with {BASELINE}: {wording.listed(parts)}."]
+    low = min(one.low for one in compared.values())
+    if low < -WIDE * analysis.verdict.worthwhile:
+        return [
+            f"Whether an objective does worse with {row.rule} than with {BASELINE} cannot be told: by the "
+            f"intervals one may lose {amount(-low)}."
+        ]
+    return [f"With {row.rule} no objective does worse than with {BASELINE} by more than {amount(-low)}."]
 
 
 def _against_fixed(analysis: Analysis, row: Row | None) -> list[str]:

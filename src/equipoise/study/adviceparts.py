@@ -22,11 +22,12 @@ def advice(found: "Advice") -> str:
     """The grounds of the advice, after the verdict that stands in the heading, and the picture."""
     said = "".join(f"<li>{escape(sentence)}</li>" for sentence in found.sentences[1:])
     caption = (
-        "What each layer adds to the cosine of a pair; a column sums to the cosine under its names. Below "
-        "zero: the pair conflicts there. From two fresh batches at a time, over the first steps of the mean, "
-        "so that the noise of a batch does not count."
+        "What each layer adds to the cosine of a pair; all layers sum to the cosine under its names, and "
+        f"the {MOST_LAYERS} that pull down most are shown. Below zero: the pair conflicts there. From two "
+        "fresh batches at a time, over the first steps of the mean, so that a batch's noise does not count."
     )
-    drawn = figure("profile", "Conflict of pairs by layer", caption, empty="There is one objective.")
+    empty = "There is nothing to show."
+    drawn = figure("profile", "Conflict of pairs by layer", caption, empty=empty)
     return section("Who conflicts, and where", f"<ul>{said}</ul>\n{drawn}")
 
 

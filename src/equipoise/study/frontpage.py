@@ -32,11 +32,30 @@ def sentence(found: Fronts) -> str:
     """What was found, in a sentence."""
     best, *others = found.rows
     share = wording.spread(wording.percent(best.hypervolume), 1)
-    words = f"{best.solver} dominates most of the box: {share} per cent of it"
+    if best.hypervolume.mean == 0:
+        return "No solver came near: no solution lies in the box around the reference front."
     if not others:
         return f"{best.solver}: it dominates {share} per cent of the box, for {best.gradients:,} gradients."
-    second = wording.spread(wording.percent(others[0].hypervolume), 1)
-    return f"{words}; {others[0].solver} follows with {second}, for as many gradients."
+    second = f"{others[0].solver} {wording.spread(wording.percent(others[0].hypervolume), 1)}"
+    if found.leads():
+        return f"{best.solver} dominates more than any other: {share} per cent of the box, {second}."
+    return (
+        f"No solver is ahead beyond chance: of the box {best.solver} dominates {share} per cent, {second}; "
+        "more seeds may tell them apart."
+    )
+
+
+def cautions(found: Fronts) -> list[str]:
+    """What to keep in mind with it: learning rates at an end of the grid, and solvers that failed."""
+    said = [
+        f"{row.solver}'s best learning rate, {row.learning_rate:g}, is the {row.edge} tried: widen "
+        "--learning-rates before you rely on this."
+        for row in found.rows
+        if row.edge
+    ]
+    return said + [
+        f"{row.solver} failed on {wording.count(row.failed, 'seed')}." for row in found.rows if row.failed
+    ]
 
 
 def _heading(found: Fronts) -> str:
@@ -47,13 +66,14 @@ def _heading(found: Fronts) -> str:
         "Solvers": f"{len(asked.solvers)}",
         "Learning rates": ", ".join(f"{rate:g}" for rate in asked.learning_rates),
         "Seeds": f"{len(asked.seeds)}",
-        "Gradients": f"{max(row.gradients for row in found.rows):,} for each front",
+        "Gradients": f"at most {max(row.gradients for row in found.rows):,} for each front",
         "Fronts": f"{found.ended:,} of {found.planned:,}, {len(found.failures) or 'none'} failed",
     }
     return f"""<header>
 <p class="kicker">Equipoise report: {escape(file_name(asked.problem))}</p>
 <h1 id="verdict"><strong>{escape(head)}</strong>
-{escape(tail)}</h1>
+{escape(tail[:1].upper() + tail[1:])}</h1>
+{"".join(f'<p class="notice">{escape(words)}</p>' for words in cautions(found))}
 {terms(facts, "facts")}
 </header>"""
 
@@ -61,10 +81,10 @@ def _heading(found: Fronts) -> str:
 def _picture(found: Fronts) -> str:
     two = len(found.specification.objectives) == 2
     caption = (
-        "Every solution that a solver found, at the learning rate that validation data chose; lower and "
-        "further to the left is better."
+        "The solutions of every seed that no other of the same front dominates, at the learning rate that "
+        "validation data chose; lower and further to the left is better."
         if two
-        else f"The solutions of {escape(found.rows[0].solver)}, over all seeds, without dominated ones."
+        else "The solutions of the solver that validation data chose, over all seeds, without dominated ones."
     )
     return section("The fronts", figure("fronts", "Fronts", caption))
 
@@ -105,7 +125,7 @@ def _table(found: Fronts) -> str:
         Column("Hypervolume", "per cent of the box"),
         Column("IGD+", "lower is better", first="ascending"),
         Column("Coverage", f"per cent, within {WITHIN:g}"),
-        Column("KKT gap", "0 is stationary", first="ascending"),
+        Column("KKT gap", "0 is weakly stationary", first="ascending"),
         Column("Solutions", "non-dominated"),
         Column("Gradients"),
         Column("Seconds"),
@@ -146,9 +166,12 @@ def _method(found: Fronts) -> str:
         if found.known is not None
         else "the non-dominated points of all solvers and seeds together"
     )
-    words = f"""Every solver spent the same number of gradients, backward passes from one loss or a weighted
-sum, at every learning rate and on the same seeds; the rate with the largest mean hypervolume on validation
-data was kept. The points are on {found.specification.judged} data. The reference is {against}: its best and
-worst values are the ends of the box, a tenth added at the worse end. The KKT gap of a solution is the length
-of the min-norm point of its gradients over that of their mean; the table has the mean over solutions."""
+    words = f"""Every solver could spend the same number of gradients, backward passes from one loss or a
+weighted sum, at every learning rate and on the same seeds; the rate with the largest mean hypervolume on
+validation data was kept. The points are on {found.specification.judged} data (an analytic function has one
+kind). The reference is {against}: the box reaches from its best values to a tenth of its range beyond its
+worst. A solver is ahead of others when the paired differences of its volume lie above zero, by an interval at
+95% that is widened for all pairs of solvers. The KKT gap of a solution is the length of the min-norm point of
+its gradients over that of their mean, averaged over solutions: near 0 no direction lowers all losses, which a
+bad solution at a border may satisfy too."""
     return section("How fronts are compared", f'<p class="prose">{words}</p>')

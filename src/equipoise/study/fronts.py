@@ -3,23 +3,24 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import Any
 
 import numpy as np
 
 from equipoise.core import indicators
 from equipoise.core.front import Front
+from equipoise.core.indicators import MARGIN
 from equipoise.study.analysis import Spread
 from equipoise.study.finite import finite
 from equipoise.study.landscapes import AnalyticProblem
-from equipoise.study.results import TrialResult
+from equipoise.study.results import Trial, TrialResult
 from equipoise.study.specification import Specification
 from equipoise.study.store import Store
+from equipoise.study.verdict import factors
 
 WITHIN = 0.05
 KNOWN = 500  # points of a front in closed form
-MARGIN = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,8 @@ class Row:
 
     hypervolume is the share of the box that they dominate; igd_plus and coverage (within 0.05) are against
     the reference front, in the box's units; gap is the mean over solutions of the length of the min-norm
-    point over that of the mean gradient, 0 where all are stationary.
+    point over that of the mean gradient, 0 where all are (weakly) stationary, None for one objective.
+    validation is the volume on validation data that chose the learning rate; fronts hold no solutions.
     """
 
     solver: str
@@ -41,6 +43,9 @@ class Row:
     solutions: Spread
     gradients: int
     seconds: float
+    validation: float
+    failed: int
+    volumes: Mapping[int, float]  # by seed
     fronts: Mapping[int, Front]  # by seed
 
 
@@ -58,12 +63,24 @@ class Fronts:
     planned: int
     ended: int
 
+    def leads(self) -> bool:
+        """Whether the first solver dominates more than every other beyond chance: paired differences over the
+        seeds of both, by Student's interval at 95%, widened to hold for all pairs of solvers at once."""
+        first, *others = self.rows
+        pairs = len(self.rows) * (len(self.rows) - 1) // 2
+        return bool(others) and all(_ahead(first, other, pairs) for other in others)
+
     def best(self) -> Front:
-        """What the best solver found over all seeds, without what is dominated."""
-        first, *others = self.rows[0].fronts.values()
+        """What one solver found over all seeds, with its solutions. Validation data choose the solver, and
+        those of its solutions that none dominates there."""
+        row = max(self.rows, key=lambda row: row.validation)
+        store = Store(self.folder)
+        trials = [Trial("front", row.solver, row.learning_rate, seed) for seed in sorted(row.fronts)]
+        first, *others = (store.read_front(trial) for trial in trials)
         for other in others:
             first = first.join(other)
-        return first.nondominated()
+        kept = indicators.nondominated(np.array(first.record["validation"]))
+        return first.subset(kept.nonzero()[0].tolist())
 
 
 def gather(folder: Path) -> Fronts:
@@ -79,9 +96,9 @@ def gather(folder: Path) -> Fronts:
     if not done:
         why = f": {failures[0].failed}" if failures else ""
         raise ValueError(f"no front was traced in {folder}{why}")
-    fronts = {result.trial: store.read_front(result.trial) for result in done}
+    fronts = {result.trial: store.read_front(result.trial, solutions=False) for result in done}
     chosen = _choose(specification, fronts)
-    kept = [front for trial, front in fronts.items() if chosen[trial.rule] == trial.learning_rate]
+    kept = [front for trial, front in fronts.items() if chosen[trial.rule][0] == trial.learning_rate]
     points = np.concatenate([front.points.numpy() for front in kept])
     problem = specification.build_problem()
     known = _known(problem)
@@ -89,12 +106,12 @@ def gather(folder: Path) -> Fronts:
     ideal = target.min(0)
     reach = np.where(target.max(0) > ideal, target.max(0) - ideal, np.maximum(np.abs(ideal), 1e-12))
     rows = []
-    for solver, rate in chosen.items():
+    for solver, (rate, validation) in chosen.items():
         mine = {t.seed: f for t, f in fronts.items() if t.rule == solver and t.learning_rate == rate}
-        seconds = [r.seconds for r in done if r.trial.rule == solver and r.trial.learning_rate == rate]
         end = _edge(rate, specification.learning_rates)
-        rows.append(_row(solver, rate, end, mine, fmean(seconds), target, ideal, reach))
-    rows.sort(key=lambda row: -row.hypervolume.mean)
+        failed = len(specification.seeds) - len(mine)
+        rows.append(_row(solver, rate, end, validation, failed, mine, target, ideal, reach))
+    rows.sort(key=lambda row: (row.failed, -row.hypervolume.mean))
     reference = ideal + (1 + MARGIN) * reach
     planned = len(specification.solvers) * len(specification.learning_rates) * len(specification.seeds)
     return Fronts(
@@ -131,6 +148,7 @@ def content(found: Fronts) -> dict[str, Any]:
                     "solutions": _spread(row.solutions),
                     "gradients": row.gradients,
                     "seconds": row.seconds,
+                    "seeds_failed": row.failed,
                     "fronts": [
                         {
                             "seed": seed,
@@ -148,8 +166,9 @@ def content(found: Fronts) -> dict[str, Any]:
     )
 
 
-def _choose(specification: Specification, fronts: Mapping[Any, Front]) -> dict[str, float]:
-    """Each solver's learning rate: most seeds traced, then the largest mean volume on validation data."""
+def _choose(specification: Specification, fronts: Mapping[Any, Front]) -> dict[str, tuple[float, float]]:
+    """Each solver's learning rate, and its volume: most seeds traced, then the largest mean volume on
+    validation data."""
     validation = {trial: np.array(front.record["validation"]) for trial, front in fronts.items()}
     every = np.concatenate(list(validation.values()))
     target = every[indicators.nondominated(every)]
@@ -163,7 +182,8 @@ def _choose(specification: Specification, fronts: Mapping[Any, Front]) -> dict[s
                 volume = fmean(indicators.hypervolume(points, reference) for points in mine)
                 ranked.append((len(mine), volume, -rate))
         if ranked:
-            chosen[solver] = -max(ranked)[2]
+            _, volume, rate = max(ranked)
+            chosen[solver] = -rate, volume
     return chosen
 
 
@@ -181,28 +201,40 @@ def _row(
     solver: str,
     rate: float,
     edge: str,
+    validation: float,
+    failed: int,
     fronts: Mapping[int, Front],
-    seconds: float,
     target: np.ndarray,
     ideal: np.ndarray,
     reach: np.ndarray,
 ) -> Row:
     target, box = (target - ideal) / reach, np.full(len(ideal), 1 + MARGIN)
     inside = [(front.points.numpy() - ideal) / reach for front in fronts.values()]
+    volumes = [indicators.hypervolume(points, box) / box.prod() for points in inside]
     gaps = [fmean(front.record["gaps"]) for front in fronts.values() if front.record.get("gaps")]
     return Row(
         solver=solver,
         learning_rate=rate,
         edge=edge,
-        hypervolume=_over(indicators.hypervolume(points, box) / box.prod() for points in inside),
+        hypervolume=_over(volumes),
         igd_plus=_over(indicators.igd_plus(points, target) for points in inside),
         coverage=_over(indicators.coverage(points, target, WITHIN) for points in inside),
         gap=Spread.of(gaps),
         solutions=_over(float(indicators.nondominated(points).sum()) for points in inside),
         gradients=max(int(front.record["gradients"]) for front in fronts.values()),
-        seconds=seconds,
+        seconds=fmean(float(front.record["seconds"]) for front in fronts.values()),
+        validation=validation,
+        failed=failed,
+        volumes=dict(zip(fronts, volumes, strict=True)),
         fronts=fronts,
     )
+
+
+def _ahead(first: Row, other: Row, pairs: int) -> bool:
+    differences = [volume - other.volumes[s] for s, volume in first.volumes.items() if s in other.volumes]
+    if len(differences) < 2 or first.failed > other.failed:
+        return False
+    return fmean(differences) > factors(len(differences), pairs, 0.95)[0] * stdev(differences)
 
 
 def _edge(rate: float, grid: Sequence[float]) -> str:

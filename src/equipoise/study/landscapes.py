@@ -53,7 +53,7 @@ def find(name: str, options: Mapping[str, Any], traced: bool) -> Problem:
     known = name in cards("problems") or name.endswith(".py")
     if not known and name.lower() in KINDS:
         if not traced:
-            raise ValueError(f"{name} is an analytic landscape, which is traced, not trained; give --front")
+            raise ValueError(f"{name} is an analytic landscape: trace it by equipoise run {name} --front all")
         if set(options) - {"landscape_name"}:
             raise ValueError(f"{name} has no options, but {', '.join(options)} were given")
         return AnalyticProblem(name.lower())

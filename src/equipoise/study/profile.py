@@ -87,13 +87,13 @@ def profile(trainer: Trainer, learning_rate: float, seeds: Sequence[int]) -> Pro
 
     Inner products between two batches hold no noise that the objectives share, so a cosine below zero
     is disagreement and not chance; the interval is Student's over seeds, corrected for all pairs.
-    Raises ValueError where no two batches have every objective.
+    Raises ValueError where no two batches of an epoch have every objective.
     """
     names = tuple(trainer.specification.objectives)
     found = [[look for look in _looks(trainer, learning_rate, seed)] for seed in seeds]
     found = [looks for looks in found if looks]
     if not found:
-        raise ValueError("no two batches have a loss of every objective, so none can be compared")
+        raise ValueError("no two batches of an epoch have a loss of every objective")
     cosines = np.array([np.mean([look.cosines for look in looks], axis=0) for looks in found])
     every = [look for looks in found for look in looks]
     layers = {name: np.mean([look.layers[name] for look in every], axis=0) for name in every[0].layers}

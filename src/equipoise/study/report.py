@@ -18,6 +18,7 @@ from equipoise import __version__
 from equipoise.core import palette
 from equipoise.core.atomic import write
 from equipoise.core.card import RULE_ROOMS, Card, cards
+from equipoise.core.frontplot import POLICY
 from equipoise.study import adviceparts, figures, sections, standings
 from equipoise.study.analysis import BASELINE, Analysis, Row, analyse
 from equipoise.study.finite import finite
@@ -27,7 +28,6 @@ from equipoise.study.results import Run
 if TYPE_CHECKING:
     from equipoise.study.advice import Advice
 
-POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 ROLES = {
     "leader": palette.LEADER,
     "baseline": palette.BASELINE,
@@ -62,7 +62,7 @@ def report_path(run: Run) -> Path:
 def page(analysis: Analysis, advice: "Advice | None" = None) -> str:
     """The whole page as text."""
     data, shown = _data(analysis)
-    data["profile"] = None if advice is None else plain(adviceparts.layers(advice.profile))
+    data["profile"] = advice and advice.profile and plain(adviceparts.layers(advice.profile))
     known: dict[str, Card] = {}
     for room in RULE_ROOMS:
         known |= cards(room)

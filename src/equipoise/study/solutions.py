@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 import moocore
 import numpy as np
 
+from equipoise.core.indicators import MARGIN
 from equipoise.study.results import Outcome, Run, TrialResult
 from equipoise.study.scoring import Choice, Key, sign, usable
 
 VARIANTS = {"last": "last iterate", "uniform": "uniform average"}
-MARGIN = 0.1  # of each objective's range, by which the reference point lies beyond the worst value
 MOST_OBJECTIVES = 10  # beyond which the volume of several points takes too long
 
 

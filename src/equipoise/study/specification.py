@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from equipoise.core.indicators import MOST_OBJECTIVES
 from equipoise.core.problem import Metric, Problem
 from equipoise.study.landscapes import find
 from equipoise.study.preferences import preferences as spread
@@ -122,6 +123,11 @@ def specify(
     if any(not 0 < rate < float("inf") for rate in rates):
         raise ValueError(f"learning rates {rates} must be positive and finite")
     chosen = () if tracers else choose(rules)
+    if tracers and len(found.objectives) > MOST_OBJECTIVES:
+        raise ValueError(
+            f"fronts are compared by their volume, which takes too long beyond {MOST_OBJECTIVES} objectives; "
+            f"{problem} has {len(found.objectives)}"
+        )
     rows = [name for name in chosen if rule_cards()[name].shape == "row"]
     if private == "weighted" and rows:
         raise ValueError(f'private="weighted" needs weights, and {", ".join(rows)} has none; leave it out')

@@ -125,11 +125,11 @@ class Store:
         """The result of a trial that is done."""
         return _read(self.trial_folder(trial))
 
-    def read_front(self, trial: Trial) -> Front:
-        """The front that a trial traced."""
+    def read_front(self, trial: Trial, *, solutions: bool = True) -> Front:
+        """The front that a trial traced, without the solutions where these are not wanted."""
         folder = self.trial_folder(trial)
         with _reading(folder / FRONT, f"; delete {folder} to have it traced anew"):
-            return Front.load(folder / FRONT)
+            return Front.load(folder / FRONT, solutions=solutions)
 
     def results(self) -> tuple[TrialResult, ...]:
         """Every trial that is done, references first, then by seed, rule, preference, learning rate."""
