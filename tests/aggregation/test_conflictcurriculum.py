@@ -2,7 +2,7 @@ import pytest
 import torch
 
 import equipoise
-from equipoise.aggregation import ConflictCurriculum, Harmonization, Mean
+from equipoise.aggregation import ConflictCurriculum, Harmonization, Mean, UPGrad
 from equipoise.core.errors import NonFiniteDirection
 from equipoise.core.step import Step
 
@@ -101,3 +101,19 @@ def test_refusals():
         ConflictCurriculum(start=-2.0)
     with pytest.raises(ValueError, match="steps is 0"):
         ConflictCurriculum(steps=0)
+
+
+def test_an_overflow_is_the_scalers_to_skip_and_is_not_counted():
+    """The first factor of a GradScaler is mostly too large; a rule without directions is still refused."""
+    weight = torch.ones(2, requires_grad=True)
+    losses = {"a": weight.sum(), "b": 1e38 * weight.square().sum()}
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**16)
+    curriculum = ConflictCurriculum()
+    step = equipoise.backward(losses, UPGrad(), scaler=scaler)
+    assert step.overflowed
+    assert bool(curriculum(step))
+    curriculum.update(step)
+    assert (int(curriculum.seen), int(curriculum.taken)) == (0, 0)
+    fine = equipoise.backward({"a": weight.sum(), "b": -weight.sum()}, UPGrad(), scaler=scaler)
+    assert not fine.overflowed
+    assert not bool(curriculum(fine))

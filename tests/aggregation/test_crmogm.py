@@ -117,3 +117,37 @@ def test_refusals():
         CRMOGM(torch.nn.Linear(1, 1))
     with pytest.raises(ValueError, match=r"alpha is 1\.5"):
         CRMOGM(alpha=1.5)
+
+
+def seen_in(rule: CRMOGM, gramian: Tensor, *names: str) -> dict[str, float]:
+    """One step of the objectives of these names: the weights, which `update` is told."""
+    places = ["abcd".index(name) for name in names]
+    part = gramian[places][:, places]
+    found = rule(part, names=names)
+    rule.update(Step(names, torch.ones(len(names), dtype=torch.float64), found, part))
+    return dict(zip(names, found.tolist(), strict=True))
+
+
+@pytest.mark.parametrize("inner", [MGDA, UPGrad])
+def test_weights_stay_on_the_scale_of_the_rule_whoever_is_present(inner):
+    """Of MGDA on the simplex: one alone has all the weight, and those that come back what they had."""
+    rows = torch.randn(4, 6, generator=torch.Generator().manual_seed(3)).double()
+    gramian, rule = rows @ rows.T, CRMOGM(inner())
+    first = seen_in(rule, gramian, "a", "b", "c")
+    for _ in range(3):
+        assert seen_in(rule, gramian, "a") == pytest.approx({"a": float(inner()(gramian[:1, :1]))})
+    if inner is MGDA:
+        assert seen_in(rule, gramian, "a", "b", "c") == pytest.approx(first)
+        for names in ("bd", "d", "cb", "da", "abcd", "ac", "dcba"):
+            assert sum(seen_in(rule, gramian, *names).values()) == pytest.approx(1.0)
+        assert float(rule.read("average", tuple("abcd")).sum()) == pytest.approx(1.0)
+
+
+def test_one_that_comes_late_has_the_rules_own_weight_at_first():
+    rows = torch.randn(4, 6, generator=torch.Generator().manual_seed(4)).double()
+    gramian, rule = rows @ rows.T, CRMOGM(MGDA())
+    seen_in(rule, gramian, "a", "b", "c")
+    own = MGDA()(gramian)
+    found = seen_in(rule, gramian, "a", "b", "c", "d")
+    assert found["d"] == pytest.approx(float(own[3]))
+    assert sum(found.values()) == pytest.approx(1.0)

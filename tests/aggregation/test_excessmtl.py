@@ -97,3 +97,24 @@ def test_refusals():
         ExcessMTL(eta=0)
     with pytest.raises(ValueError, match="warmup is 0"):
         ExcessMTL(warmup=0)
+
+
+def test_one_alone_learns_nothing_from_that():
+    """What a and b have of the weight of all stays when each is alone in a batch, once or often."""
+    rule, names = ExcessMTL(eta=0.5), ("a", "b")
+    for step in range(6):
+        advance(rule, ROWS[0] * torch.tensor([[0.5**step], [1.0]]), names=names)
+    before = rule.read("logits", names).softmax(0)
+    assert float(before[1]) > 0.6
+    for i in (0, 1, 1, 1):
+        advance(rule, ROWS[0][i : i + 1], names=names[i : i + 1])
+    torch.testing.assert_close(rule.read("logits", names).softmax(0), before)
+    assert ask(rule, ROWS[0][:1], names=("a",)).weights.tolist() == [1.0]
+
+
+def test_one_that_comes_late_starts_with_the_mean_weight():
+    rule, names = ExcessMTL(eta=0.5), ("a", "b")
+    for step in range(6):
+        advance(rule, ROWS[0] * torch.tensor([[0.5**step], [1.0]]), names=names)
+    shares = rule.read("logits", (*names, "c")).softmax(0)
+    assert float(shares[2]) == pytest.approx(1 / 3)

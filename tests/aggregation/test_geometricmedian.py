@@ -112,3 +112,18 @@ def test_nan_stays():
 def test_a_smoothing_that_is_no_length_is_refused(smoothing):
     with pytest.raises(ValueError, match="smoothing is"):
         GeometricMedian(smoothing=smoothing)
+
+
+@pytest.mark.parametrize("far", [1e4, 1e6, 1e8, 1e9, 1e12])
+def test_one_that_is_far_off_does_not_carry_the_others_away(far):
+    """The median of 0.9, 1, 1.05, 1.1 and a number beyond them is 1.05, to what the Gramian shows of it."""
+    rows = torch.tensor([[1.0], [1.1], [0.9], [1.05], [far]], dtype=torch.float64)
+    assert median(rows).tolist() == pytest.approx([1.05], abs=1e-3 if far <= 1e9 else 0.1)
+
+
+def test_a_majority_at_one_point_is_the_answer_however_far_the_others_are():
+    rows = torch.tensor([[1.0, 2.0]] * 3 + [[1e9, 0.0], [0.0, -1e9]], dtype=torch.float64)
+    found = median(rows)
+    assert found.tolist() == pytest.approx([1.0, 2.0], abs=100.0)
+    near = torch.tensor([[1.0, 2.0]] * 3 + [[50.0, 0.0], [0.0, -50.0]], dtype=torch.float64)
+    assert median(near).tolist() == pytest.approx([1.0, 2.0], abs=1e-4)

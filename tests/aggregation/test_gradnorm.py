@@ -6,6 +6,7 @@ from torch import Tensor
 
 from equipoise.aggregation import GradNorm
 from equipoise.core.step import Step
+from equipoise.testing.ask import advance
 
 NAMES = ("a", "b", "c")
 LENGTHS = torch.tensor([5.0, 1.0, 2.0], dtype=torch.float64)
@@ -88,3 +89,19 @@ def test_losses_below_zero_are_refused_by_name():
     for options in ({"alpha": -1.0}, {"step_size": 0.0}):
         with pytest.raises(ValueError, match=next(iter(options))):
             GradNorm(**options)
+
+
+def test_one_alone_learns_nothing_from_that():
+    """What a and b have of the weight of all stays when each is alone, and two share theirs."""
+    rule, rows = GradNorm(step_size=0.2), torch.tensor([[4.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    names = ("a", "b", "c")
+    for _ in range(3):
+        advance(rule, rows, names=names)
+    before = rule.read("weights", names).clone()
+    for i, name in enumerate(names):
+        advance(rule, rows[i : i + 1], names=(name,))
+    torch.testing.assert_close(rule.read("weights", names), before)
+    advance(rule, rows[:2], names=names[:2])
+    after = rule.read("weights", names)
+    assert float(after[:2].sum()) == pytest.approx(float(before[:2].sum()))
+    assert not torch.allclose(after, before)

@@ -76,3 +76,16 @@ def test_refusals():
         Krum(byzantine=-1)
     with pytest.raises(ValueError, match="byzantine=2 needs 5 directions or more, got 4"):
         Krum(byzantine=2)(torch.eye(4))
+
+
+@pytest.mark.parametrize("selected", [3, 7])
+def test_weights_are_shares_in_float64(selected):
+    """Thirds and sevenths to the last digit of float64, not of float32."""
+    rows = torch.tensor([[1.0, 2.0]] * selected + [[50.0 * i, 90.0] for i in range(1, selected)])
+    rows = rows.double()
+    for rule in (Krum(byzantine=1), MultiKrum(byzantine=1, selected=selected)):
+        weights = rule(rows @ rows.T)
+        assert weights.dtype == torch.float64
+        assert weights[:selected].tolist() == pytest.approx([1 / selected] * selected, rel=1e-15)
+    one = Krum(byzantine=0)(gramian([0.0], [0.0], [0.0], [7.0]))
+    assert one.tolist() == pytest.approx([1 / 3, 1 / 3, 1 / 3, 0.0], rel=1e-15)

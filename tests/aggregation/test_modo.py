@@ -1,8 +1,9 @@
 import pytest
 import torch
 
-from equipoise.aggregation import MGDA, MoDo
+from equipoise.aggregation import MGDA, MoCo, MoDo
 from equipoise.core.step import Step
+from equipoise.testing.ask import advance, ask
 
 HAND = torch.tensor([[4.0, -2.0], [-2.0, 2.0]], dtype=torch.float64)
 NAMES = ("a", "b")
@@ -62,3 +63,22 @@ def test_refusals():
     for options in ({"gamma": 0.0}, {"rho": -1.0}):
         with pytest.raises(ValueError, match=next(iter(options))):
             MoDo(**options)
+
+
+@pytest.mark.parametrize("kind", [MoDo, MoCo])
+def test_one_alone_learns_nothing_from_that(kind):
+    """What each has of the weight of all stays when it is alone in a batch, and two share out theirs."""
+    rule, names = kind(), ("a", "b", "c")
+    rows = torch.tensor([[4.0, 0.0], [0.0, 1.0], [1.0, 1.0]], dtype=torch.float64)
+    for _ in range(5):
+        advance(rule, rows, names=names)
+    before = rule.shares_of(names)
+    assert float(before.max() - before.min()) > 0.1
+    for i, name in enumerate(names):
+        assert ask(rule, rows[i : i + 1], names=(name,)).weights.tolist() == [1.0]
+        advance(rule, rows[i : i + 1], names=(name,))
+    torch.testing.assert_close(rule.shares_of(names), before)
+    advance(rule, rows[1:], names=names[1:])
+    after = rule.shares_of(names)
+    torch.testing.assert_close(after[0], before[0])
+    assert not torch.allclose(after, before)

@@ -5,6 +5,7 @@ import torch
 from hypothesis import given
 from tests.core.gramians import directions
 
+import equipoise
 from equipoise.aggregation import GEM, PCD
 from equipoise.core.step import Step
 
@@ -34,7 +35,8 @@ def by_enumeration(rows, tau):
 
 
 def step(gramian, names=("a", "b")):
-    return Step(names, torch.ones(len(names), dtype=torch.float64), None, gramian)
+    ones = torch.ones(len(names), dtype=torch.float64)
+    return Step(names, ones, ones, gramian)
 
 
 @pytest.mark.parametrize(("tau", "update"), [(0.02, (1.37366, 1.45363)), (0.5, (0.33820, 1.97120))])
@@ -161,3 +163,43 @@ def test_unknown_names():
         PCD(primary="main")(H @ H.T, names=("aim", "b"))
     with pytest.raises(ValueError, match="no value for the objective 'sparsity'"):
         PCD(tau={"rank": 0.1})(H @ H.T, names=("aim", "sparsity"))
+
+
+def test_each_group_has_averages_of_its_own():
+    """By tensors the update of each is that of a rule for this tensor alone, step after step."""
+    first = torch.zeros(2, dtype=torch.float64, requires_grad=True)
+    second = torch.zeros(2, dtype=torch.float64, requires_grad=True)
+    model = {"first": first, "second": second}
+    aims, others = torch.tensor([1.0, 0.2]), torch.tensor([1.0, -1.0])
+
+    def losses(only: tuple[str, ...] = ("first", "second")) -> dict[str, torch.Tensor]:
+        parts = {
+            "first": ((first - aims).square().sum(), 100 * (first + others).square().sum()),
+            "second": (100 * (second - aims).square().sum(), (second + others).square().sum()),
+        }
+        aim, other = (torch.stack([parts[name][i] for name in only]).sum() for i in range(2))
+        return {"aim": aim, "other": other}
+
+    whole = PCD(primary="aim", tau=0.3, beta=0.5)
+    alone = {name: PCD(primary="aim", tau=0.3, beta=0.5) for name in model}
+    for _ in range(3):
+        grouped = equipoise.backward(losses(), whole, parameters=model, groups="tensor")
+        for name, rule in alone.items():
+            found, model[name].grad = model[name].grad, None
+            step = equipoise.backward(losses((name,)), rule, parameters={name: model[name]})
+            torch.testing.assert_close(found, model[name].grad)
+            rule.update(step)
+        whole.update(grouped)
+        with torch.no_grad():
+            for parameter in model.values():
+                parameter -= 1e-3 * parameter.grad
+                parameter.grad = None
+
+
+def test_names_given_at_the_start_serve_for_every_group():
+    weight, bias = (torch.ones(2, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    rule = PCD(objectives=["a", "b"])
+    losses = {"a": (weight * bias).sum(), "b": -(weight + bias).sum()}
+    rule.update(equipoise.backward(losses, rule, groups="tensor"))
+    with pytest.raises(ValueError, match="no objective is called 'c'"):
+        rule.update(step(torch.eye(2), ("a", "c")))

@@ -28,7 +28,17 @@ def test_directions_on_coordinates_of_their_own_do_not_thin_each_other_out():
     assert SignElection()(rows).tolist() == [2.0, -3.0, 4.0]
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
+def test_votes_of_one_sign_are_no_draw(dtype):
+    """However many there are, and however coarse their dtype."""
+    rows = torch.ones(2048, 3, dtype=dtype)
+    assert SignElection()(rows).tolist() == [1.0, 1.0, 1.0]
+    rows[0, 1] = -1.0
+    rows[1:, 2] = 0.0
+    assert SignElection()(rows).tolist() == [1.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_a_draw_elects_nobody_whatever_the_order_of_the_sum(dtype):
     rows = torch.tensor([[0.1, 1.0], [0.2, 1.0], [-0.3, 1.0]], dtype=dtype)
     for order in ([0, 1, 2], [2, 0, 1], [1, 2, 0]):

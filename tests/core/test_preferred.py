@@ -132,7 +132,7 @@ def test_groups_of_parameters_share_the_preference():
 
 def test_it_keeps_the_promises_of_upgrad():
     card = Card(
-        name="_Gramian",
+        name="Preferred",
         shape="gramian",
         summary="UPGrad with the weights of OMDTchebycheff",
         single="the direction itself",
@@ -197,8 +197,14 @@ def test_weights_of_zero_leave_the_uniform_preference():
 
 
 def test_what_does_not_fit_is_refused():
-    with pytest.raises(ValueError, match="PCGrad takes no preference"):
+    with pytest.raises(ValueError, match=r"PCGrad takes no preference; `equipoise list`"):
         Preferred(PCGrad(), FAMO())
+    with pytest.raises(ValueError, match="FAMO takes no preference, and it finds that of UPGrad"):
+        Preferred(UPGrad(), FAMO()).apply_to(GRAMIAN, losses=LOSSES, preference=torch.ones(3) / 3)
+    with pytest.raises(ValueError, match="FAMO takes no preference, and it finds that of UPGrad"):
+        equipoise.backward(
+            losses_of(nn.Linear(2, 1).double()), Preferred(UPGrad(), FAMO()), preference=[1, 1, 1]
+        )
     with pytest.raises(TypeError, match="is no GramianRule or Scalarizer"):
         Preferred(GradDrop(), FAMO())
     with pytest.raises(TypeError, match="is no GramianRule"):
@@ -222,3 +228,10 @@ def test_a_weight_that_is_not_finite_is_named():
     with pytest.raises(NonFiniteDirection) as caught:
         Preferred(UPGrad(), Steep()).apply_to(GRAMIAN, losses=torch.tensor([1.0, 0.0, 1.0]), names=NAMES)
     assert caught.value.names == ("b",)
+
+
+@pytest.mark.parametrize("rule", [UPGrad(), Linear()])
+def test_it_is_called_by_its_public_name(rule):
+    preferred = Preferred(rule, FAMO())
+    assert repr(preferred).startswith("Preferred(")
+    assert type(pickle.loads(pickle.dumps(preferred))) is type(preferred)

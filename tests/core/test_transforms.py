@@ -2,13 +2,18 @@
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tests.core.ranks import Net, losses_of
-from torch import Tensor
+from torch import Tensor, nn
 
 import equipoise
 from equipoise.aggregation import GradDrop, Mean, UPGrad
 from equipoise.core.rule import GramianRule, RowTransform
+from equipoise.core.step import Step
+from equipoise.core.tracked import Tracked
 from equipoise.scalarization import Linear
+
+STEP = Step(("x", "y.z"), torch.ones(2, dtype=torch.float64), None)
 
 
 class Scaled(RowTransform):
@@ -45,6 +50,7 @@ def test_a_gramian_rule_sees_the_transformed_rows():
     step = equipoise.backward(losses_of(net, 0, 0, 1), rule, transforms=Scaled(), parameters=net)
     torch.testing.assert_close(step.gramian, gramian, rtol=1e-5, atol=1e-9)
     torch.testing.assert_close(step.weights, rule(gramian), rtol=1e-4, atol=1e-7)
+    assert step.plan.notes == ("weights, Gramian and conflict are of the rows behind Scaled",)
     update = shared.combine(step.weights * factors)
     for name, parameter in net.named_parameters():
         if name in update:
@@ -166,3 +172,59 @@ def test_a_transform_that_only_measures_stands_last_and_before_a_gramian_rule(ru
     net = Net()
     with pytest.raises(ValueError, match="only measures stands last"):
         equipoise.backward(losses_of(net, 0, 0, 1), rule, transforms=transforms, parameters=net)
+
+
+class Averaged(Tracked):
+    def rate(self, count: int) -> float:
+        return 1 / count
+
+
+def after(transform, *values: float):
+    for value in values:
+        transform(torch.tensor([[value, 1.0], [2.0, value]]), block="a.weight", names=("x", "y.z"))
+        transform(torch.tensor([[value]]), block="b", names=("x",))
+        transform.update(STEP)
+    return transform
+
+
+@pytest.mark.parametrize("kind", [Momentum, Averaged])
+def test_a_saved_state_is_a_snapshot(kind):
+    """What the rule does afterwards does not move it, and a loaded rule forgets what it was about to keep."""
+    transform = after(kind(), 1.0)
+    saved = transform.state_dict()
+    wanted = {key: value.clone() for key, value in saved.items()}
+    after(transform, 5.0)
+    transform(torch.tensor([[9.0]]), block="b", names=("x",))
+    assert all(torch.equal(saved[key], value) for key, value in wanted.items())
+    transform.load_state_dict(saved)
+    transform.update(STEP)
+    again = transform.state_dict()
+    assert again.keys() == wanted.keys()
+    assert all(torch.equal(again[key], value) for key, value in wanted.items())
+
+
+@pytest.mark.parametrize("kind", [Momentum, Averaged])
+def test_the_state_goes_through_safetensors(kind, tmp_path):
+    """A tensor for each row, inside another module too."""
+    holder = nn.ModuleDict({"transform": after(kind(), 1.0, 2.0)})
+    save_file(holder.state_dict(), tmp_path / "state.safetensors")
+    fresh = nn.ModuleDict({"transform": after(kind(), 7.0)})
+    fresh.load_state_dict(load_file(tmp_path / "state.safetensors"))
+    rows = torch.tensor([[3.0, 1.0], [2.0, 3.0]])
+    wanted, found = (one["transform"](rows, block="a.weight", names=("x", "y.z")) for one in (holder, fresh))
+    assert torch.equal(wanted, found)
+
+
+def test_a_state_that_lacks_a_row_is_refused():
+    saved = after(Momentum(), 1.0).state_dict()
+    del saved["rows.1"]
+    with pytest.raises(RuntimeError, match=r'Missing key.*"rows.1"'):
+        Momentum().load_state_dict(saved)
+    with pytest.raises(RuntimeError, match=r'Unexpected key.*"rows.9"'):
+        Momentum().load_state_dict(after(Momentum(), 1.0).state_dict() | {"rows.9": torch.ones(1)})
+
+
+def test_a_block_that_changed_is_named():
+    transform = after(Averaged(), 1.0)
+    with pytest.raises(ValueError, match=r"block 'b' has changed: 1 numbers of 'x' are kept.* takes 2"):
+        transform(torch.ones(1, 2), block="b", names=("x",))

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 import equipoise
 from equipoise import TwoBatches, pair
-from equipoise.aggregation import CRMOGM, MGDA, AlignedMTL, GradVac, Mean, MoDo, SDMGrad, UPGrad
+from equipoise.aggregation import CRMOGM, MGDA, AlignedMTL, GradVac, Mean, MoCo, MoDo, SDMGrad, UPGrad
 from equipoise.core.rule import GramianRule
 from equipoise.scalarization import Linear
 
@@ -126,6 +126,76 @@ def test_other_rules_get_a_true_gramian():
     step = equipoise.backward(pair(one, two), TwoBatches(UPGrad()))
     assert step.weights is not None
     assert bool(step.weights.isfinite().all())
+
+
+def headed() -> nn.ModuleDict:
+    torch.manual_seed(0)
+    parts = {"trunk": nn.Linear(64, 8), "odd": nn.Linear(8, 1), "large": nn.Linear(8, 1)}
+    return nn.ModuleDict(parts).double()
+
+
+def headed_losses(model: nn.ModuleDict, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+    features = torch.tanh(model["trunk"](x))
+    targets = {"odd": (y % 2).double(), "large": (y > 4).double()}
+    loss = nn.functional.binary_cross_entropy_with_logits
+    return {name: loss(model[name](features)[:, 0], target) for name, target in targets.items()}
+
+
+ROUTES = {
+    "directions": (MoDo, {}),
+    "stages": (MoCo, {}),
+    "one pass": (Mean, {}),
+    "wrapped": (lambda: CRMOGM(MoDo()), {}),
+    "shares": (MoDo, {"max_memory": 10000}),
+    "sketch": (MoDo, {"gramian": "sketch"}),
+}
+
+
+@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize("private", ["own", "weighted"])
+def test_a_head_that_both_halves_reach_is_private(digits, route, private):
+    """It gets the gradient of its own loss over both batches, and does not enter the rule's Gramian."""
+    make, options = ROUTES[route]
+    model, (one, two) = headed(), batches(digits, 7)
+    losses = pair(headed_losses(model, *one), headed_losses(model, *two))
+    rule = TwoBatches(make())
+    step = equipoise.backward(losses, rule, parameters=model, private=private, **options)
+    union = [torch.cat(parts) for parts in zip(one, two, strict=True)]
+    assert step.weights is not None
+    for name, weight in zip(("odd", "large"), step.weights.tolist(), strict=False):
+        factor = 1.0 if private == "own" else weight
+        own = torch.autograd.grad(headed_losses(model, *union)[name], list(model[name].parameters()))
+        for parameter, wanted in zip(model[name].parameters(), own, strict=True):
+            torch.testing.assert_close(parameter.grad, factor * wanted)
+    assert {layer.name for layer in step.plan.layers} <= {"trunk.weight", "trunk.bias"}
+
+
+def test_a_wrapper_around_two_batches_tells_the_halves_too(digits):
+    model, (one, two) = headed(), batches(digits, 7)
+    losses = pair(headed_losses(model, *one), headed_losses(model, *two))
+    step = equipoise.backward(losses, CRMOGM(TwoBatches(MoDo())), parameters=model)
+    assert {layer.name for layer in step.plan.layers} == {"trunk.weight", "trunk.bias"}
+
+
+def test_one_objective_alone_shares_everything(digits):
+    model, (one, two) = headed(), batches(digits, 7)
+    halves = [{"odd": headed_losses(model, *batch)["odd"]} for batch in (one, two)]
+    step = equipoise.backward(pair(*halves), TwoBatches(MoDo()), parameters=model)
+    assert "odd.weight" in {layer.name for layer in step.plan.layers}
+
+
+def test_micro_batches_of_pairs_keep_heads_private(digits):
+    """Accumulated in two parts, both halves of a head's gradient are there."""
+    model, (one, two) = headed(), batches(digits, 7)
+    accumulator = equipoise.Accumulator(TwoBatches(MoDo()), parameters=model)
+    for part in (slice(None, 16), slice(16, None)):
+        halves = [headed_losses(model, x[part], y[part]) for x, y in (one, two)]
+        accumulator.add(pair(*halves))
+    accumulator.backward()
+    found = model["odd"].weight.grad
+    union = [torch.cat(parts) for parts in zip(one, two, strict=True)]
+    (wanted,) = torch.autograd.grad(headed_losses(model, *union)["odd"], [model["odd"].weight])
+    torch.testing.assert_close(found, wanted)
 
 
 def test_update_hands_on_a_step_of_m_names(digits):

@@ -21,7 +21,8 @@ def test_equals_torchjd_step_after_step(tau):
         m = len(rows)
         names = tuple(map(str, range(m)))
         gaps.append(apart(ours[m](rows @ rows.T, names=names) @ rows, theirs[m](rows), rows))
-        ours[m].update(Step(names, torch.ones(m, dtype=torch.float64), None, rows @ rows.T))
+        ones = torch.ones(m, dtype=torch.float64)
+        ours[m].update(Step(names, ones, ones, rows @ rows.T))
     assert max(gaps) <= 1e-6, f"largest {max(gaps):.2g}, median {sorted(gaps)[COUNT // 2]:.2g}"
 
 

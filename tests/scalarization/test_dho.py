@@ -139,3 +139,23 @@ def test_logits_that_do_not_fit_are_refused():
         model.losses(images, labels, teacher[:, :2])
     with pytest.raises(ValueError, match="go together; one is missing"):
         model.losses(images, labels, teacher, images)
+
+
+def test_it_predicts_and_calibrates_in_evaluation_mode_and_leaves_every_mode_as_it_was():
+    """Normalisation would else go by the images asked about, and its running means move."""
+    torch.manual_seed(0)
+    extractor = nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5), nn.Dropout(0.5), nn.Tanh())
+    model = DHO(extractor, nn.Linear(5, 3), nn.Linear(5, 3))
+    extractor[2].eval()
+    images, labels = batch(20, 9)[:2]
+    before = {name: value.clone() for name, value in extractor.state_dict().items()}
+    whole = model.predict(images)
+    assert torch.allclose(model.predict(images[:1]), whole[:1])
+    model.calibrate(images, labels)
+    assert all(torch.equal(value, before[name]) for name, value in extractor.state_dict().items())
+    modes = [module.training for module in model.modules()]
+    assert modes.count(False) == 1
+    assert not extractor[2].training
+    with pytest.raises(RuntimeError):
+        model.predict(images[:, :2])
+    assert model.training

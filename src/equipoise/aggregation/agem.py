@@ -1,13 +1,13 @@
 """AGEM: learn the new task without hurting the past ones on average."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
 
 from equipoise.core.card import Card
 from equipoise.core.keyed import numbered
-from equipoise.core.primary import primary_place
+from equipoise.core.primary import Primary
 from equipoise.core.rule import GramianRule
 
 CARD = Card(
@@ -20,7 +20,7 @@ CARD = Card(
     venue="ICLR",
     year=2019,
     arxiv="1812.00420",
-    guarantees=("HOMOGENEOUS(1)", "NON_NEGATIVE"),
+    guarantees=("HOMOGENEOUS(1)", "NON_NEGATIVE", "STATEFUL"),
     single="the direction itself",
     cost="the Gramian and m^2 additions; with one loss over the whole memory, two backward passes",
     use="continual learning with a small memory of past tasks, where GEM's program is too dear",
@@ -32,7 +32,7 @@ CARD = Card(
 ROUNDING = 1e-12  # a mean whose square is below this share of the mean square is rounding
 
 
-class AGEM(GramianRule):
+class AGEM(Primary, GramianRule):
     """Follows the primary objective, the task at hand, and does not hurt the mean of the others, the memory.
 
     d = g - min(0, <g, r>) / |r|^2 r, with g the direction of `primary` and r the mean of the other
@@ -44,10 +44,12 @@ class AGEM(GramianRule):
     When not: every single task counts; GEM has a constraint for each. With two objectives AGEM is GEM
     without margin, and DualProj with all of the preference on the primary one.
 
-    primary: the name of the task at hand; by default the first.
+    primary: the name of the task at hand; by default the first of the first step, which `update`
+        remembers. Where it is absent from a batch nothing moves.
+    objectives: all names, where the first batches may lack the primary one.
     gramian: (m, m). Returns (m,). Where the others cancel out, or there are none, d = g.
 
-    Raises ValueError for a primary that is not among the objectives.
+    Raises ValueError for a primary that no step had so far.
 
     Source: Chaudhry et al. 2019, equation 11.
 
@@ -55,17 +57,18 @@ class AGEM(GramianRule):
     tensor([1., 1.], dtype=torch.float64)
     """
 
-    def __init__(self, *, primary: str | None = None) -> None:
-        super().__init__()
-        self.primary = primary
+    def __init__(self, *, primary: str | None = None, objectives: Iterable[str] | None = None) -> None:
+        super().__init__(primary=primary, objectives=objectives)
 
     def extra_repr(self) -> str:
         return f"primary={self.primary!r}"
 
     def forward(self, gramian: Tensor, *, names: Sequence[str] | None = None) -> Tensor:  # (m, m) -> (m,)
         inner = gramian.double()
-        place = primary_place(self.primary, numbered(names, len(inner)))
+        place = self.place(numbered(names, len(inner)))
         weights = torch.zeros_like(inner[0])
+        if place is None:
+            return weights
         mean = torch.full_like(inner[0], 1.0 / max(len(inner) - 1, 1))
         mean[place] = 0.0
         square, met = mean @ inner @ mean, inner[place] @ mean

@@ -53,7 +53,8 @@ class ConflictCurriculum(nn.Module):
     the end nothing in conflict. end < start lets the conflicting ones in later.
     steps: how many updates the way takes, at least 1.
 
-    A direction of zero conflicts with nothing; with fewer than two directions everything is kept. The state
+    A step in which a GradScaler's factor was too large is kept, for the scaler to skip, and not counted. A
+    direction of zero conflicts with nothing; with fewer than two directions everything is kept. The state
     (steps taken, how many were seen and postponed) is in `state_dict`. Raises ValueError for options out of
     range and for a Step without a Gramian, NonFiniteDirection for directions that are not finite.
 
@@ -94,14 +95,22 @@ class ConflictCurriculum(nn.Module):
 
     def forward(self, subject: Step | Tensor) -> Tensor:  # (..., m, m) -> (...)
         """Which Gramians of a stack are kept, or whether one is, or the batch of a Step; True is kept."""
+        if _overflowed(subject):
+            return torch.tensor(True)
         return least_cosine(subject) >= self.threshold
 
     def update(self, subject: Step | Tensor) -> None:
         """Count what was kept and postponed, and move the threshold, once for each step of training."""
+        if _overflowed(subject):
+            return
         kept = self(subject)
         self.seen += kept.numel()
         self.postponed += kept.numel() - int(kept.sum())
         self.taken += 1
+
+
+def _overflowed(subject: Step | Tensor) -> bool:
+    return isinstance(subject, Step) and subject.overflowed
 
 
 def least_cosine(subject: Step | Tensor) -> Tensor:  # (..., m, m) -> (...)

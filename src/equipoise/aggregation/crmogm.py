@@ -33,7 +33,8 @@ class CRMOGM(Keyed, GramianRule):
     """Keeps the weights of a rule from jumping with the noise of each batch.
 
     w_k = alpha w_(k-1) + (1 - alpha) v_k, with v_k the weights that `rule` gives at step k. At its first step
-    an objective has w = v.
+    an objective has w = v. Where an objective is absent or new, w_(k-1) of the others is scaled to the sum of
+    their v_k, and an average that stays away is kept.
 
     When to use: small batches. With weights found from one batch alone the stochastic rules may fail to
     converge to a Pareto point, as the paper shows. When not: each step must be free of conflict.
@@ -72,6 +73,9 @@ class CRMOGM(Keyed, GramianRule):
     def stages(self) -> tuple[RowTransform, ...]:
         return self.rule.stages()
 
+    def objective_of(self, name: str) -> str:
+        return self.rule.objective_of(name)
+
     def uses(self, argument: str) -> bool:
         return argument in ("names", "groups") or self.rule.uses(argument)
 
@@ -87,21 +91,46 @@ class CRMOGM(Keyed, GramianRule):
         names = numbered(names, gramian.shape[-1])
         found = self.rule.apply_to(gramian, losses=losses, preference=preference, names=names, groups=groups)
         if found.ndim == 1:
-            return self._blended(found, within("".join(groups), names))
+            return self._blended(found, names, "".join(groups))
         each = zip(found, groups or [""] * len(found), strict=True)
-        return torch.stack([self._blended(one, within(group, names)) for one, group in each])
+        return torch.stack([self._blended(one, names, group) for one, group in each])
 
-    def _blended(self, found: Tensor, names: Sequence[str]) -> Tensor:  # (m,) -> (m,)
-        before = torch.where(
-            self.read("seen", names) > 0, self.read("average", names), found.to(self.average)
-        )
-        return torch.lerp(found, before.to(found), self.alpha)
+    def _blended(self, found: Tensor, names: Sequence[str], group: str) -> Tensor:  # (m,) -> (m,)
+        kept = within(group, names)
+        seen, before = self.read("seen", kept).to(found) > 0, self.read("average", kept).to(found)
+        old, new = before[seen].sum(), found[seen].sum()
+        if (self._absent(kept, group) or not bool(seen.all())) and old > 0 and new > 0:
+            before = before * (new / old)
+        return torch.lerp(found, torch.where(seen, before, found), self.alpha)
+
+    def _absent(self, kept: Sequence[str], group: str) -> list[str]:
+        """The names with an average on this group that are not among those of a step."""
+        known = self.objectives if not group else [n for n in self.objectives if n.endswith(f" in {group}")]
+        return [name for name in known if name not in kept]
 
     def update(self, step: Step, losses: LossesAfter = None, epoch_ended: bool = False) -> None:
         names, _ = self.observed(step)
         places = [step.names.index(name) for name in names]
         for group, part in step.parts().items() if names else ():
-            kept = within(group, names)
-            self.write("average", kept, part.weights[places])
+            kept, weights = within(group, names), part.weights[places]
+            absent = self._absent(kept, group)
+            if absent:
+                weights = self._in_their_part(weights, kept, absent)
+            self.write("average", kept, weights)
             self.write("seen", kept, torch.ones(len(names)))
         self.rule.update(step, losses, epoch_ended)
+
+    def _in_their_part(self, weights: Tensor, kept: Sequence[str], absent: Sequence[str]) -> Tensor:
+        """Weights scaled to what those present had of the averages of all; a new one adds a mean average.
+
+        The sum of all averages stays: for those that are new the absent ones make room.
+        """
+        seen, before = self.read("seen", kept).to(weights) > 0, self.read("average", kept).to(weights)
+        others = self.read("average", absent).to(weights)
+        total, count = before[seen].sum() + others.sum(), int(seen.sum()) + len(absent)
+        room = count / (count + len(kept) - int(seen.sum()))
+        part = room * torch.where(seen, before, total / count).sum()
+        if not (weights.sum() > 0 and part > 0):
+            return weights
+        self.write("average", absent, room * others)
+        return weights / weights.sum() * part

@@ -42,7 +42,8 @@ CARD = Card(
     single="the average of the directions of its log loss, at first a tenth of that direction",
     cost="m more copies of the parameters, none with beta = 0; O(m)",
     use="positive losses in different units, of which none should lead by its scale",
-    avoid="losses that reach zero, and where no objective may be hurt",
+    avoid="losses that reach zero, where no objective may be hurt, and heads trained by plain descent, which "
+    "see the scale of their loss",
     status="main",
 )
 
@@ -54,6 +55,8 @@ class DBMTL(GramianRule):
 
     y_i <- h_i + beta_k (y_i - h_i) from y_i = 0 on, with h_i = g_i / f_i the direction of the log loss and
     beta_k = `beta` / k^`sigma` at the k-th step of an objective. The update is max_j |y_j| sum_i y_i / |y_i|.
+    That is for shared parameters: private ones get the gradient of f_i, as from any rule, where the paper's
+    get that of log f_i. Adam and its like see no difference; under plain descent scale counts there.
 
     When to use: positive losses in different units. When not: a loss that goes to zero, whose logarithm never
     stops to pull.

@@ -54,8 +54,10 @@ class ExcessMTL(Keyed, GramianRule):
     gramian: (m, m) of the rows over the root of h, which `stages` gives to the engine: E is its diagonal.
         Returns (m,), which combine the rows as they came.
 
-    Estimates are kept by name and move in `update`. A zero direction gets no scale. Raises ValueError for an
-    eta that is not positive and a warmup below 1. Source: He et al. 2024, equations 6, 7 and 9, appendix C.1.
+    Estimates are kept by name and move in `update`. An objective that is absent keeps its part of the weight
+    of all, and one never seen starts with the mean part. A zero direction gets no scale. Raises
+    ValueError for an eta that is not positive and a warmup below 1. Source: He et al. 2024, equations 6, 7
+    and 9, appendix C.1.
 
     >>> ExcessMTL()(torch.tensor([[4.0, -2.0], [-2.0, 2.0]]))
     tensor([0.5000, 0.5000], dtype=torch.float64)
@@ -85,11 +87,10 @@ class ExcessMTL(Keyed, GramianRule):
         return self._moved(gramian.diagonal().double(), kept).softmax(0)
 
     def _moved(self, excess: Tensor, names: Sequence[str]) -> Tensor:  # (m,) -> (m,)
-        """The logits after a step, about their mean, with which an objective starts that comes late."""
-        known = self.read("count", names) >= self.warmup
-        ratio = torch.where(known, excess / self.read("scale", names).to(excess), 1.0)
-        logits = self.read("logits", names).to(excess) + self.eta * ratio
-        return logits - logits.mean()
+        """The logits after a step, at which those present have together the weight that they had."""
+        count, scale, logits = (self.read(key, names).to(excess) for key in ("count", "scale", "logits"))
+        moved = logits + self.eta * torch.where(count >= self.warmup, excess / scale, 1.0)
+        return moved - moved.logsumexp(0) + logits.logsumexp(0)
 
     def update(self, step: Step, losses: LossesAfter = None, epoch_ended: bool = False) -> None:
         names, _ = self.observed(step)
@@ -97,7 +98,7 @@ class ExcessMTL(Keyed, GramianRule):
         for group, part in step.parts().items() if names else ():
             kept, excess = within(group, names), part.gramian.diagonal()[places]
             self.write("logits", kept, self._moved(excess, kept))
-            count, scale = self.read("count", kept), self.read("scale", kept)
+            count, scale = self.read("count", kept).to(excess), self.read("scale", kept).to(excess)
             warming = (count < self.warmup) & (excess > 0)
             self.write("scale", kept, torch.where(warming, scale + (excess - scale) / (count + 1), scale))
             self.write("count", kept, count + warming)
@@ -112,12 +113,7 @@ class Curvature(RowTransform):
     def forward(self, rows: Tensor, *, block: str = "", names: Sequence[str] = ()) -> Tensor:  # -> (m, k)
         names = numbered(names or None, len(rows))
         lengths = rows.to(wide(rows.dtype)).abs()
-        for i, old in enumerate(self.known(block, names)):
-            if old is not None and old.shape != lengths[i].shape:
-                raise ValueError(
-                    f"block {block!r} has changed: {old.numel()} numbers of {names[i]!r} are kept, and its "
-                    f"row has {lengths[i].numel()}; start with a new ExcessMTL"
-                )
+        for i, old in enumerate(self.known(block, names, lengths.shape[1])):
             lengths[i] = lengths[i] if old is None else torch.hypot(lengths[i], old.to(lengths))
         lengths = self.becomes(block, names, lengths)
         return torch.where(lengths > 0, rows / lengths.sqrt(), 0.0).to(rows.dtype)

@@ -1,6 +1,6 @@
 """GEM: learn the new task without hurting any of the past ones."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor
 from equipoise.core.card import Card
 from equipoise.core.keyed import numbered
 from equipoise.core.nonnegative import nonnegative
-from equipoise.core.primary import primary_place
+from equipoise.core.primary import Primary
 from equipoise.core.rule import GramianRule
 from equipoise.core.scaled import as_array, scaled
 
@@ -23,7 +23,7 @@ CARD = Card(
     venue="NeurIPS",
     year=2017,
     arxiv="1706.08840",
-    guarantees=("HOMOGENEOUS(1)", "NON_NEGATIVE"),
+    guarantees=("HOMOGENEOUS(1)", "NON_NEGATIVE", "STATEFUL"),
     single="the direction itself",
     cost="the Gramian and one quadratic program of size m - 1",
     use="continual learning with a small memory of each past task, none of which may get worse",
@@ -35,7 +35,7 @@ CARD = Card(
 ROUNDING = 1e-12  # cosines above minus this are no conflict
 
 
-class GEM(GramianRule):
+class GEM(Primary, GramianRule):
     """Follows the primary objective, the task at hand, as far as it hurts none of the others, the memory.
 
     Where g, the direction of `primary`, conflicts with no other direction g_k, d = g. Else
@@ -47,12 +47,14 @@ class GEM(GramianRule):
     When to use: continual learning, with one loss for the memory of each past task.
     When not: many past tasks (AGEM).
 
-    primary: the name of the task at hand; by default the first.
+    primary: the name of the task at hand; by default the first of the first step, which `update`
+        remembers. Where it is absent from a batch nothing moves.
+    objectives: all names, where the first batches may lack the primary one.
     margin: gamma, not negative. 0.5 as in the authors' code and runs, where it bounds v from below; the
         paper's text adds it to the solution.
     gramian: (m, m). Returns (m,), one for the primary objective. Solved exactly; zero rows do no harm.
 
-    Raises ValueError for a negative margin, and for a primary that is not among the objectives.
+    Raises ValueError for a negative margin, and for a primary that no step had so far.
 
     Source: Lopez-Paz & Ranzato 2017, equation 11; the authors' code, `project2cone2`.
 
@@ -60,11 +62,12 @@ class GEM(GramianRule):
     tensor([1., 1.], dtype=torch.float64)
     """
 
-    def __init__(self, *, primary: str | None = None, margin: float = 0.5) -> None:
-        super().__init__()
+    def __init__(
+        self, *, primary: str | None = None, margin: float = 0.5, objectives: Iterable[str] | None = None
+    ) -> None:
+        super().__init__(primary=primary, objectives=objectives)
         if not margin >= 0:
             raise ValueError(f"margin must be 0 or more, got {margin}")
-        self.primary = primary
         self.margin = margin
 
     def extra_repr(self) -> str:
@@ -72,7 +75,9 @@ class GEM(GramianRule):
 
     def forward(self, gramian: Tensor, *, names: Sequence[str] | None = None) -> Tensor:  # (m, m) -> (m,)
         m = len(gramian)
-        place = primary_place(self.primary, numbered(names, m))
+        place = self.place(numbered(names, m))
+        if place is None:
+            return torch.zeros(m, dtype=torch.float64)
         unit = scaled(as_array(gramian)[None])
         cosines, norms = unit.cosines[0], unit.norms[0]
         others = np.delete(np.arange(m), place)

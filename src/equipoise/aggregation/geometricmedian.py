@@ -92,7 +92,7 @@ def least_distances(
     spread = _spread(np.linalg.norm(points - centre, axis=1), shares)
     if not spread > 0:
         return Solution(torch.from_numpy(shares.copy()), 0.0)
-    points, centre = points / spread, centre / spread
+    points, centre = (points - centre) / spread, np.zeros_like(centre)  # near the centre no digits are lost
     slope, newton, weiszfeld = _steps(centre, points, shares, smoothing)
     for _ in range(STEPS):
         if np.linalg.norm(slope) <= SETTLED:
@@ -127,11 +127,11 @@ def _start(points: Array, shares: Array) -> Array:  # (m, r), (m,) -> (r,)
 
 
 def _spread(distances: Array, shares: Array) -> float:  # (m,), (m,)
-    """The median distance, which no minority can stretch; the mean where half lie at one point."""
+    """The median distance, which no minority can stretch; where half are at one point, what is the same."""
     order = distances.argsort()
     half = int(np.searchsorted(shares[order].cumsum(), shares.sum() / 2))
     median = float(distances[order][min(half, len(order) - 1)])
-    return median if median > SAME * distances.max() else float(shares @ distances)
+    return max(median, SAME * float(distances.max()))
 
 
 def _height(at: Array, points: Array, shares: Array, smoothing: float) -> Array:  # (n, r), (m, r) -> (n,)

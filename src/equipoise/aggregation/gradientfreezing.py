@@ -12,7 +12,7 @@ from equipoise.core.rule import RowTransform
 
 CARD = Card(
     name="GradientFreezing",
-    shape="system",
+    shape="transform",
     summary="Takes one objective out of those blocks on which the sign of its gradient seldom changes.",
     formula="every K steps: row 0 on a block where the share of sign changes over K steps is below r",
     title="GAQAT: gradient-adaptive quantization-aware training for domain generalization",
@@ -29,6 +29,7 @@ CARD = Card(
     evidence="gaqat",
 )
 
+SINGLES = 3  # numbers that are kept beside the signs of a block
 OPEN = 2.0  # in place of a disorder, above every share: no window has closed
 
 
@@ -105,24 +106,21 @@ class GradientFreezing(RowTransform):
         if self.blocks is not None and not self.blocks(block):
             return rows
         place = names.index(name)
-        (old,) = self.known(block, (name,))
-        self.becomes(block, (name,), self._advanced(old, rows[place], block)[None])
+        (old,) = self.known(block, (name,), rows.shape[1] + SINGLES)
+        self.becomes(block, (name,), self._advanced(old, rows[place])[None])
         if old is None or len(rows) == 1 or not _share(old) < self.threshold:
             return rows
         frozen = rows.clone()
         frozen[place] = 0 * rows[place]
         return frozen
 
-    def _advanced(self, old: Tensor | None, row: Tensor, block: str) -> Tensor:  # (k + 3,), (k,) -> (k + 3,)
+    def _advanced(self, old: Tensor | None, row: Tensor) -> Tensor:  # (k + 3,), (k,) -> (k + 3,)
         """The signs, the changes and steps of the open window, the disorder of the closed one."""
         signs = torch.where(row.isfinite(), row.detach().double().sign(), torch.nan)
         if old is None:
             return torch.cat([signs, signs.new_tensor([0.0, 0.0, OPEN])])
-        if len(old) != len(row) + 3:
-            sizes = f"{len(old) - 3} signs are kept and its row has {len(row)} numbers"
-            raise ValueError(f"block {block!r} has changed: {sizes}; start with a new {type(self).__name__}")
         old = old.to(signs)
-        changes, steps, share = old[-3] + (signs != old[:-3]).sum(), old[-2] + 1, old[-1]
+        changes, steps, share = old[-3] + (signs != old[:-SINGLES]).sum(), old[-2] + 1, old[-1]
         if steps == self.window:
             share, changes, steps = changes / (self.window * max(len(row), 1)), 0 * changes, 0 * steps
         return torch.cat([signs, torch.stack([changes, steps, share])])

@@ -34,13 +34,15 @@ class GradNorm(Keyed, GramianRule):
 
     With n_i the lengths of the directions, r_i = (f_i / f_i(0)) over its mean and targets t_i = s r_i^alpha
     with s = mean(w n), both held fixed, `update` takes one step of descent on sum_i |w_i n_i - t_i| / s by w,
-    cuts w at zero and scales it to the sum m. `forward` gives the weights as they stand, at first 1 each.
+    cuts w at zero and scales it to the sum m. `forward` gives the weights as they stand, at first 1 each,
+    scaled to the sum m over those present; what these have of the weight of all is kept.
 
     When to use: objectives train at different speeds. When not: the trouble is conflict, not size.
 
     alpha: how strongly slow objectives are pulled, 0 or more; 1.5 as in the paper.
     step_size: of the step of descent, positive; 0.025, which a reimplementation gives as the paper's.
-    gramian: (m, m), of which the diagonal counts. losses: (m,), not negative. Returns (m,).
+    gramian: (m, m), of which the diagonal counts. losses: (m,), not negative. Returns (m,). The paper trains
+        heads on w_i f_i too: `backward(..., private="weighted")`; by default they follow f_i.
 
     The paper leaves out the division by s, which makes the step free of the scale of the gradients,
     and looks at the last shared layer alone (here at whatever the Gramian is of). f_i(0) is the first loss
@@ -87,10 +89,10 @@ class GradNorm(Keyed, GramianRule):
         names, now = self.observed(step)
         if not names or not (parts := step.parts()):
             return
-        new = self.read("seen", names) == 0
-        self.write("initial", names, torch.where(new, now.to(new.device), self.read("initial", names)))
+        seen, first = self.read("seen", names).to(now) > 0, self.read("initial", names).to(now)
+        first = torch.where(seen, first, now)
+        self.write("initial", names, first)
         self.write("seen", names, torch.ones(len(names)))
-        first = self.read("initial", names).to(now)
         ratio = torch.where(first > 0, now / first, 1.0)
         mean = ratio.mean()
         pull = (ratio / mean if mean > 0 else torch.ones_like(ratio)) ** self.alpha
@@ -98,7 +100,8 @@ class GradNorm(Keyed, GramianRule):
         for group, part in parts.items():
             lengths = part.gramian.diagonal()[places].clamp(min=0).sqrt()
             kept = within(group, names)
-            self.write("weights", kept, self._moved(self._weights(kept), lengths, pull))
+            moved = self._moved(self._weights(kept), lengths, pull)
+            self.write("weights", kept, moved * float(self.read("weights", kept).mean()))
 
     def _moved(self, weights: Tensor, lengths: Tensor, pull: Tensor) -> Tensor:  # (m,), (m,), (m,) -> (m,)
         mean = (weights * lengths).mean()

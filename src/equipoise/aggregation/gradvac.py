@@ -90,8 +90,8 @@ class GradVac(Keyed, Draws, GramianRule):
         if step.gramian is not None and len(names) > 1:
             places = [step.names.index(name) for name in names]
             _, cosines = self._turned(step.gramian[places][:, places], names)
-            targets = self.read("targets", pairs(names))
-            self.write("targets", pairs(names), targets.lerp(torch.from_numpy(cosines).view(-1), self.beta))
+            targets, met = self.read("targets", pairs(names)), torch.from_numpy(cosines).view(-1)
+            self.write("targets", pairs(names), targets.lerp(met.to(targets), self.beta))
         Draws.update(self, step)
 
     def _turned(self, gramian: Tensor, names: Sequence[str]) -> tuple[Array, Array]:  # -> (m, m), (m, m)

@@ -36,7 +36,8 @@ class Krum(GramianRule):
     Use it for directions that estimate one thing, where 2 f + 2 < m. Avoid it for objectives that differ by
     nature, and where all are honest: it throws away all but one.
 
-    byzantine: f, 0 or more; by default the most that 2 f + 2 < m allows, (m - 3) // 2.
+    byzantine: f, 0 or more; by default the most that 2 f + 2 < m allows, (m - 3) // 2, beyond which the
+        paper promises no protection. Up to m - 3 the scores are still there.
     gramian: (m, m). Returns (m,). Equal scores share the weight (the paper takes the first, but an
         objective has no number). With m - f - 2 = 1 the two nearest have the same score, and with one or two
         directions there is nobody to ask: one is returned as it is, two are averaged.
@@ -70,7 +71,10 @@ def checked(byzantine: int | None) -> int | None:
 
 
 def suspects(byzantine: int | None, m: int) -> int:
-    """f for m directions; raises ValueError where there are too few for the f that was asked for."""
+    """f for m directions, which are unprotected beyond f = (m - 3) // 2.
+
+    Raises ValueError where there are too few to have a score for the f that was asked for.
+    """
     if byzantine is None:
         return max((m - 3) // 2, 0)
     if m < byzantine + 3:
@@ -102,6 +106,6 @@ def closest(gramian: Tensor, byzantine: int, count: int) -> Tensor:  # (m, m) ->
     last = scores.argsort()[count - 1]
     gap = scores - scores[last]
     level = gap.abs() <= doubt + doubt[last]
-    sure = (gap < 0) & ~level
-    weights = sure.double() + level * (count - sure.sum()) / level.sum()
+    sure = ((gap < 0) & ~level).double()
+    weights = sure + level * ((count - sure.sum()) / level.sum())
     return weights / count

@@ -33,7 +33,8 @@ class MultiKrum(GramianRule):
     Use it as Krum, where noise matters too: it averages q directions where Krum keeps one. Avoid it for
     objectives that differ by nature.
 
-    byzantine: f, 0 or more; by default the most that 2 f + 2 < m allows, (m - 3) // 2.
+    byzantine: f, 0 or more; by default the most that 2 f + 2 < m allows, (m - 3) // 2, beyond which the
+        paper promises no protection.
     selected: q, 1 or more; by default m - f, as in ByzFL (others take m - f - 2). One is Krum.
     gramian: (m, m). Returns (m,). Scores that are level at the end of the selection share what is left of
         it. Up to four directions the default is their mean.

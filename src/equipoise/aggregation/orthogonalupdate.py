@@ -1,13 +1,13 @@
 """OrthogonalUpdate: the primary objective moves as if it were alone, the others where it does not look."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
 
 from equipoise.core.card import Card
 from equipoise.core.keyed import numbered
-from equipoise.core.primary import primary_place
+from equipoise.core.primary import Primary
 from equipoise.core.rule import GramianRule
 
 CARD = Card(
@@ -20,7 +20,7 @@ CARD = Card(
     venue="ICLR",
     year=2024,
     arxiv="2402.00348",
-    guarantees=("HOMOGENEOUS(1)", "LINEAR_IN_ROW_SCALE", "STRONGLY_STATIONARY"),
+    guarantees=("HOMOGENEOUS(1)", "LINEAR_IN_ROW_SCALE", "STRONGLY_STATIONARY", "STATEFUL"),
     single="the direction itself",
     cost="the Gramian and m additions",
     use="one objective must fall as if it were alone, and the others may only use what it leaves free",
@@ -30,7 +30,7 @@ CARD = Card(
 )
 
 
-class OrthogonalUpdate(GramianRule):
+class OrthogonalUpdate(Primary, GramianRule):
     """Follows the primary objective exactly, to first order, and the others orthogonally to it.
 
     d = g_f + eta sum_b (g_b - <g_f, g_b> / |g_f|^2 g_f), with g_f the direction of `primary` and g_b the
@@ -41,11 +41,13 @@ class OrthogonalUpdate(GramianRule):
     When to use: auxiliary objectives that must neither slow the primary one nor speed it up.
     When not: the others must not be hurt (PCD, GEM), or nobody comes first (UPGrad).
 
-    primary: the name of that objective; by default the first.
+    primary: the name of that objective; by default the first of the first step, which `update`
+        remembers. Where it is absent from a batch nothing moves.
+    objectives: all names, where the first batches may lack the primary one.
     eta: how much of the others is added, not negative; 1 by default, as in the authors' code.
     gramian: (m, m). Returns (m,). Where the primary direction is zero, nothing is taken from the others.
 
-    Raises ValueError for a negative eta, and for a primary that is not among the objectives.
+    Raises ValueError for a negative eta, and for a primary that no step had so far.
 
     Source: Mao et al. 2024, orthogonal-gradient update (section 3); the authors' code, `orthogonal_true_g`.
 
@@ -53,11 +55,12 @@ class OrthogonalUpdate(GramianRule):
     tensor([1.5000, 1.0000], dtype=torch.float64)
     """
 
-    def __init__(self, *, primary: str | None = None, eta: float = 1.0) -> None:
-        super().__init__()
+    def __init__(
+        self, *, primary: str | None = None, eta: float = 1.0, objectives: Iterable[str] | None = None
+    ) -> None:
+        super().__init__(primary=primary, objectives=objectives)
         if not eta >= 0:
             raise ValueError(f"eta must be 0 or more, got {eta}")
-        self.primary = primary
         self.eta = eta
 
     def extra_repr(self) -> str:
@@ -65,7 +68,9 @@ class OrthogonalUpdate(GramianRule):
 
     def forward(self, gramian: Tensor, *, names: Sequence[str] | None = None) -> Tensor:  # (m, m) -> (m,)
         inner = gramian.double()
-        place = primary_place(self.primary, numbered(names, len(inner)))
+        place = self.place(numbered(names, len(inner)))
+        if place is None:
+            return torch.zeros_like(inner[0])
         weights = torch.full_like(inner[0], self.eta)
         weights[place] = 1.0
         square = inner[place, place]

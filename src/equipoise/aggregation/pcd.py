@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from equipoise.core.card import Card
-from equipoise.core.keyed import Keyed, by_name, numbered
+from equipoise.core.keyed import by_name, numbered, within
 from equipoise.core.nonnegative import nonnegative
-from equipoise.core.primary import primary_place
+from equipoise.core.primary import Primary
 from equipoise.core.rule import GramianRule, LossesAfter
 from equipoise.core.scaled import Array, as_array, scaled
 from equipoise.core.step import Step
@@ -38,7 +38,7 @@ INFEASIBLE = 1e-7  # relative violation that the solution of a program with a so
 ROUNDING = 1e-14
 
 
-class PCD(Keyed, GramianRule):
+class PCD(Primary, GramianRule):
     """Follows the primary objective as closely as it can while every other gains a set share of progress.
 
     With s_i = 1 / sqrt(average of |g_i|^2) and h_i = s_i g_i, the update is |g_1| times the direction of
@@ -49,13 +49,16 @@ class PCD(Keyed, GramianRule):
     When to use: one goal and constraints on it. When not: nobody comes first (UPGrad); the others must only
     not be hurt (GEM without margin is tau = 0, without the rescaling).
 
-    primary: the name of the primary objective; by default the first.
+    primary: the name of the primary objective; by default the first of the first step, which `update`
+        remembers. Where it is absent from a batch nothing moves.
+    objectives: all names, where the first batches may lack the primary one.
     tau: the fraction, in [0, 1], or one for each secondary objective by name; 0.02 by default.
     beta: the decay of the averages of |g_i|^2, in [0, 1).
     gramian: (m, m). Returns (m,). Where the constraints exclude each other d = g_1; where d is zero (a zero
     primary direction, or tau = 0 and exact opposites) so is the update.
 
-    Averages are kept by name and advance in `update`. The paper's 1e-8 under the root is left out, so that
+    Averages are kept by name, and for each group of parameters where `backward` is given groups; they advance
+    in `update`. The paper's 1e-8 under the root is left out, so that
     the scale of the losses does not matter; a direction that was always zero has s = 0. Raises ValueError
     for tau or beta out of range, an unknown primary, and a secondary objective that `tau` lacks.
 
@@ -73,13 +76,12 @@ class PCD(Keyed, GramianRule):
         beta: float = 0.999,
         objectives: Iterable[str] | None = None,
     ) -> None:
-        super().__init__(objectives=objectives)
+        super().__init__(primary=primary, objectives=objectives)
         for one in tau.values() if isinstance(tau, Mapping) else (tau,):
             if not 0 <= one <= 1:
                 raise ValueError(f"tau is {tau}; the fraction lies between 0 and 1")
         if not 0 <= beta < 1:
             raise ValueError(f"beta is {beta}; it lies between 0 and 1, and below 1")
-        self.primary = primary
         self.tau = tau
         self.beta = beta
         self.keep("squares", 0.0)
@@ -88,11 +90,15 @@ class PCD(Keyed, GramianRule):
     def extra_repr(self) -> str:
         return f"primary={self.primary!r}, tau={self.tau}, beta={self.beta}"
 
-    def forward(self, gramian: Tensor, *, names: Sequence[str] | None = None) -> Tensor:  # (m, m) -> (m,)
+    def forward(
+        self, gramian: Tensor, *, names: Sequence[str] | None = None, groups: Sequence[str] = ()
+    ) -> Tensor:  # (m, m) -> (m,)
         names = numbered(names, len(gramian))
-        place = primary_place(self.primary, names)
+        place = self.place(names)
+        if place is None:
+            return torch.zeros(len(names), dtype=torch.float64)
         taus = as_array(by_name(self.tau, [name for name in names if name != names[place]]))
-        squares, count = self._averaged(names, gramian.diagonal())
+        squares, count = self._averaged(within("".join(groups), names), gramian.diagonal())
         roots = as_array(squares / (1 - self.beta**count)).clip(0.0) ** 0.5
         scales = np.divide(1.0, roots, out=np.zeros(len(roots)), where=roots > 0)
         inner = as_array(gramian) * scales * scales[:, None]
@@ -100,12 +106,14 @@ class PCD(Keyed, GramianRule):
         return torch.from_numpy(length * scales * _direction(inner, place, taus))
 
     def update(self, step: Step, losses: LossesAfter = None, epoch_ended: bool = False) -> None:
+        super().update(step, losses, epoch_ended)
         names, _ = self.observed(step)
-        if step.gramian is not None and names:
-            places = [step.names.index(name) for name in names]
-            squares, count = self._averaged(names, step.gramian.diagonal()[places])
-            self.write("squares", names, squares)
-            self.write("count", names, count)
+        places = [step.names.index(name) for name in names]
+        for group, part in step.parts().items() if names else ():
+            kept = within(group, names)
+            squares, count = self._averaged(kept, part.gramian.diagonal()[places])
+            self.write("squares", kept, squares)
+            self.write("count", kept, count)
 
     def _averaged(self, names: Sequence[str], squares: Tensor) -> tuple[Tensor, Tensor]:  # (m,) -> (m,), (m,)
         """The running averages of the squares with the present ones, and the number of steps in each."""

@@ -36,7 +36,7 @@ class SignElection(RowRule):
     It is the second and third step of TIES merging; the first keeps each direction's largest entries.
 
     rows: (m, k) of one block. Returns (k,) in the rows' dtype. Where both signs have the same total, to
-    within the rounding of the rows' dtype, nobody is elected and d_k is zero; the authors' code gives such
+    within the rounding of the sums, nobody is elected and d_k is zero; the authors' code gives such
     a coordinate the sign that won most of the others.
 
     Source: Yadav et al. 2023, section 3, steps 2 (elect) and 3 (disjoint merge).
@@ -48,7 +48,8 @@ class SignElection(RowRule):
     def forward(self, rows: Tensor) -> Tensor:  # (m, k) -> (k,)
         values = rows.to(wide(rows.dtype))
         above, below = values.clamp(min=0).sum(0), values.clamp(max=0).sum(0)
-        tie = (above + below).abs() <= len(rows) * torch.finfo(rows.dtype).eps * (above - below)
+        rounding = len(rows) * torch.finfo(values.dtype).eps * (above - below)
+        tie = (above > 0) & (below < 0) & ((above + below).abs() <= rounding)
         up = above > -below
         total = torch.where(up, above, below)
         count = torch.where(up, values > 0, values < 0).sum(0)

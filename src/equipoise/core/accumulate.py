@@ -73,7 +73,7 @@ class Accumulator:
     def _reset(self) -> None:
         self.call: Call | None = None
         self.held: dict[Tensor, Held] = {}
-        self.own: dict[Tensor, tuple[int, Tensor]] = {}
+        self.own: dict[Tensor, dict[int, Tensor]] = {}
         self.values: Tensor | None = None
         self.weight = 0.0
 
@@ -100,9 +100,10 @@ class Accumulator:
         held = {leaf: one.times(weight) for leaf, one in found.held.items()}
         for leaf, one in held.items():
             self.held[leaf] = self.held[leaf].plus(one) if leaf in self.held else one
-        for leaf, (i, gradient) in found.private.items():
-            before = self.own.get(leaf)
-            self.own[leaf] = (i, gradient * weight if before is None else before[1] + gradient * weight)
+        for leaf, gradients in found.private.items():
+            own = self.own.setdefault(leaf, {})
+            for i, gradient in gradients.items():
+                own[i] = gradient * weight if i not in own else own[i] + gradient * weight
         self.values = call.values * weight if self.values is None else self.values + call.values * weight
         self.weight += weight
         self.call = replace(call, losses=(), graph=type(call.graph)({}))
@@ -128,7 +129,7 @@ class Accumulator:
             held = {leaf: world.reduce(one) for leaf, one in held.items()}
         m = len(call.names)
         empty = {group: torch.zeros(m, m, dtype=torch.float64) for group in call.grouped}
-        private = {leaf: (i, gradient / total) for leaf, (i, gradient) in own.items()}
+        private = {leaf: {i: gradient / total for i, gradient in one.items()} for leaf, one in own.items()}
         whole = empty | gramians(held, call.group_of, m)
         found = Collected(whole, held, set(held), private, measured)
         plan = Plan(

@@ -10,7 +10,7 @@ from equipoise.core.call import Call
 from equipoise.core.combine import settle
 from equipoise.core.held import Dense
 from equipoise.core.onepass import in_one_pass
-from equipoise.core.passes import Collected, collect, differentiate, gramians
+from equipoise.core.passes import Collected, Private, collect, differentiate, gramians
 from equipoise.core.plan import Plan
 from equipoise.core.rule import GramianRule
 from equipoise.core.sketch import sketched
@@ -44,14 +44,15 @@ def by_features(call: Call, features: Features) -> Step:
             raise ValueError(f"features number {place}, of shape {tuple(one.shape)}, need no gradient")
     m = len(call.losses)
     rows: list[list[Tensor | None]] = [[] for _ in given]
-    private = {}
+    private: Private = {}
     for i in range(m):
         mine = [leaf for leaf in call.owned if call.reached[leaf] >> i & 1]
         found = differentiate(call, i, [*given, *mine], retain=True)
         for row, gradient in zip(rows, found, strict=False):
             row.append(gradient)
-        pairs = zip(mine, found[len(given) :], strict=True)
-        private |= {leaf: (i, gradient) for leaf, gradient in pairs if gradient is not None}
+        for leaf, gradient in zip(mine, found[len(given) :], strict=True):
+            if gradient is not None:
+                private.setdefault(leaf, {})[i] = gradient
     held = {one: Dense(row) for one, row in zip(given, rows, strict=True) if any(g is not None for g in row)}
     if not held:
         raise ValueError("no loss reaches the features; give what the losses were computed from")

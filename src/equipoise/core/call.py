@@ -85,13 +85,28 @@ class Call:
 
     @cached_property
     def shared(self) -> list[Tensor]:
-        """Leaves that two or more losses reach, or the only loss."""
-        return [leaf for leaf, mask in self.reached.items() if is_shared(mask, len(self.names))]
+        """Leaves that two or more objectives reach, or the only one."""
+        return [leaf for leaf in self.reached if self._is_shared(leaf)]
 
     @cached_property
     def owned(self) -> list[Tensor]:
-        """Leaves that belong to one loss among several."""
-        return [leaf for leaf, mask in self.reached.items() if not is_shared(mask, len(self.names))]
+        """Leaves that belong to one objective among several."""
+        return [leaf for leaf in self.reached if not self._is_shared(leaf)]
+
+    def _is_shared(self, leaf: Tensor) -> bool:
+        mask, masks = self.reached[leaf], self._objectives
+        if len(masks) < len(self.names):
+            mask = sum(1 << i for i, losses in enumerate(masks) if losses & mask)
+        return is_shared(mask, len(masks))
+
+    @cached_property
+    def _objectives(self) -> list[int]:
+        """The bit mask of the losses of each objective, of which the rule says which are one."""
+        masks: dict[str, int] = {}
+        for i, name in enumerate(self.names):
+            objective = self.rule.objective_of(name)
+            masks[objective] = masks.get(objective, 0) | 1 << i
+        return list(masks.values())
 
     def weigh(self, subject: Tensor, keep: Sequence[int], groups: Sequence[str] = ()) -> Tensor:
         """Ask the rule about the objectives at `keep`, and only about those, on some groups of parameters."""
@@ -151,7 +166,7 @@ def prepare(
     present = named_losses(losses if vector is None else vector.unbind())
     names = tuple(present)
     if preference is not None and not rule.uses("preference"):
-        raise ValueError(f"{type(rule).__name__} takes no preference")
+        raise ValueError(rule.no_preference())
     chosen = named_parameters(parameters)
     check_groups(groups, chosen is not None)
     graph = walk(list(present.values()))

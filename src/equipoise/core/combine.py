@@ -192,7 +192,7 @@ def overflowed(call: Call, private: Private) -> Step:
     weights = torch.full((m,), 1 / m, dtype=torch.float64)
     infinite = {leaf: torch.full_like(leaf, float("inf"), requires_grad=False) for leaf in call.shared}
     write(call, infinite, private, range(m), weights)
-    return Step(call.names, call.values, weights, preference=call.preference)
+    return Step(call.names, call.values, weights, preference=call.preference, overflowed=True)
 
 
 def write(
@@ -201,10 +201,10 @@ def write(
     """Add to `.grad` what shared parameters get, and private ones by the caller's choice."""
     for leaf, gradient in gradients.items():
         accumulate(leaf, gradient)
-    for leaf, (i, gradient) in private.items():
-        if i in keep:
+    for leaf, own in private.items():
+        for i in filter(own.__contains__, keep):
             factor = 1.0 if weights is None or call.private == "own" else float(weights[i])
-            found = gradient if call.world is None else call.world.mean(gradient)
+            found = own[i] if call.world is None else call.world.mean(own[i])
             accumulate(leaf, found * factor)
 
 

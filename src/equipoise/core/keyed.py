@@ -1,6 +1,5 @@
 """Keyed: state per objective, kept under the objective's name."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -8,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from equipoise.core.errors import unknown
-from equipoise.core.rule import Rule
+from equipoise.core.rule import Rule, packed, unpacked
 from equipoise.core.step import Step
 
 
@@ -91,11 +90,11 @@ class Keyed(Rule):
         return tuple(step.names[i] for i in places), step.losses[places]
 
     def get_extra_state(self) -> Tensor:
-        """The names, as JSON in bytes: a tensor, so that every format for tensors can hold it."""
-        return torch.tensor(list(json.dumps(self.objectives).encode()), dtype=torch.uint8)
+        """The names."""
+        return packed(self.objectives)
 
     def set_extra_state(self, state: Tensor) -> None:
-        self.objectives = tuple(json.loads(bytes(state.tolist())))
+        self.objectives = tuple(unpacked(state))
 
     def _load_from_state_dict(
         self,
@@ -118,16 +117,22 @@ class Keyed(Rule):
     def _place(self, key: str, name: str) -> int:
         if name in self.objectives:
             return self.objectives.index(name)
-        if self.fixed or key in self._parameters:
+        if not self._allows(name) or key in self._parameters:
             self._refuse(name)
         return -1
+
+    def _allows(self, name: str) -> bool:
+        """Whether there may be state of this name: fixed objectives have it in any group of parameters."""
+        return not self.fixed or any(name.startswith(f"{one} in ") for one in self.objectives)
 
     def _admit(self, names: Sequence[str]) -> None:
         known = self.union(names)
         if len(known) == len(self.objectives):
             return
-        if self.fixed or (self.objectives and self._parameters.keys() & self._initial.keys()):
-            self._refuse(known[len(self.objectives)])
+        learned = self.objectives and self._parameters.keys() & self._initial.keys()
+        for name in known[len(self.objectives) :]:
+            if learned or not self._allows(name):
+                self._refuse(name)
         for key, initial in self._initial.items():
             stored = getattr(self, key).detach()
             fresh = stored.new_full((*stored.shape[:-1], len(known) - len(self.objectives)), initial)

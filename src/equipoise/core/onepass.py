@@ -105,7 +105,8 @@ def _differentiate_together(call: Call, keep: Sequence[int], weights: Tensor, re
     for position, i in enumerate(keep):
         mine = [leaf for leaf in owned if call.reached[leaf] >> i & 1]
         alone = [float(i == j) for j in range(len(call.losses))]
-        gradients |= weighted_pass(call, mine, alone, retain=retain or position < len(keep) - 1)
+        own = weighted_pass(call, mine, alone, retain=retain or position < len(keep) - 1)
+        gradients |= {leaf: g + gradients[leaf] if leaf in gradients else g for leaf, g in own.items()}
     for leaf, gradient in gradients.items():
         leaf.grad = gradient
 

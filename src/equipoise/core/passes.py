@@ -16,8 +16,8 @@ from equipoise.core.held import Dense, Factored, Held, Touched, scatter, side_by
 from equipoise.core.persample import sample_sweep
 from equipoise.core.plan import Choice, Share
 
-Private = dict[Tensor, tuple[int, Tensor]]
-"""A leaf that one loss reaches -> (index of the loss, its gradient)."""
+Private = dict[Tensor, dict[int, Tensor]]
+"""A leaf of one objective -> index of a loss of that -> its gradient."""
 
 
 DONATED = (
@@ -113,7 +113,7 @@ def sweep(
                 found[k][i] = gradient if gradient is None or sketch is None else sketch(gradient)
             for leaf, gradient in zip(mine, gradients[len(wanted) :], strict=True):
                 if gradient is not None:
-                    own[leaf] = (i, gradient)
+                    own.setdefault(leaf, {})[i] = gradient
     rows = iter(found)
     held = {choice.leaf: hold(choice, [next(rows) for _ in choice.targets]) for choice in choices}
     return {leaf: one for leaf, one in held.items() if one is not None}
@@ -214,9 +214,9 @@ def _inner(one: Tensor, other: Tensor) -> Tensor:
 def faulty(call: Call, gramian: Tensor, private: Private) -> Tensor:  # (m, m) -> (m,) bool
     """Which objectives have a loss or a direction that is not finite."""
     bad = ~(gramian.diagonal().isfinite() & call.values.isfinite())
-    whole = [finite(gradient) for _, gradient in private.values()]
-    if whole:  # one transfer, whatever the number of parameters
-        flags = torch.stack([flag.to(whole[0].device) for flag in whole]).tolist()
-        for (i, _), good in zip(private.values(), flags, strict=True):
+    own = [(i, finite(gradient)) for gradients in private.values() for i, gradient in gradients.items()]
+    if own:  # one transfer, whatever the number of parameters
+        flags = torch.stack([flag.to(own[0][1].device) for _, flag in own]).tolist()
+        for (i, _), good in zip(own, flags, strict=True):
             bad[i] |= not good
     return bad if call.world is None else call.world.any(bad)

@@ -57,9 +57,7 @@ class Preferred(Rule):
         if not isinstance(weights, Scalarizer):
             raise TypeError(f"{weights!r} is no Scalarizer; the preference comes from one, such as FAMO()")
         if not rule.uses("preference"):
-            raise ValueError(
-                f"{type(rule).__name__} takes no preference; `equipoise list` says which rules do"
-            )
+            raise ValueError(f"{rule.no_preference()}; `equipoise list` says which rules do")
         if list(weights.parameters()):
             raise ValueError(
                 f"{type(weights).__name__} learns its weights by gradient, which does not pass through a "
@@ -67,6 +65,9 @@ class Preferred(Rule):
             )
         self.rule, self.weights = rule, weights
         self.needs_directions = rule.needs_directions
+
+    def no_preference(self) -> str:
+        return f"{self.weights.no_preference()}, and it finds that of {type(self.rule).__name__}"
 
     def uses(self, argument: str) -> bool:
         """Whether it takes `argument`: a preference where `weights` does, and what `rule` takes."""
@@ -76,6 +77,9 @@ class Preferred(Rule):
 
     def stages(self) -> tuple[RowTransform, ...]:
         return self.rule.stages()
+
+    def objective_of(self, name: str) -> str:
+        return self.rule.objective_of(name)
 
     def preference(
         self, losses: Tensor | None, given: Tensor | None = None, names: Names = None
@@ -147,6 +151,10 @@ class _Scalarizer(Preferred, Scalarizer):
     ) -> Tensor:  # (m,), (m,) -> ()
         chosen = self.preference(losses, preference, names)
         return self.rule.apply_to(losses, preference=chosen, names=names)
+
+
+for _kind in (_Gramian, _Scalarizer):
+    _kind.__name__ = Preferred.__name__  # in messages and representations; a pickle goes by __qualname__
 
 
 def _at(names: Sequence[str], wrong: Tensor) -> list[str]:  # (m,) bool

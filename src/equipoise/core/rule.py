@@ -6,16 +6,20 @@ A rule's `forward` names by keyword what it needs besides its subject, any of `l
 or each of a stack, is of; none where all are one); the engine hands over what is named and nothing else.
 """
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from inspect import signature
-from typing import ClassVar
+from typing import Any, ClassVar, Literal
 from zlib import crc32
 
 import torch
 from torch import Tensor, nn
 
 from equipoise.core.step import Step
+
+ROWS = "rows"
+"""The key of the names of kept rows in a `state_dict`; the rows themselves stand under "rows.0" and so on."""
 
 LossesAfter = Mapping[str, Tensor] | Callable[[], Mapping[str, Tensor]] | None
 
@@ -39,6 +43,13 @@ class Rule(nn.Module):
         those of the caller, and the rule's `update` is to call theirs."""
         return ()
 
+    def objective_of(self, name: str) -> str:
+        """The objective that a loss of this name belongs to, itself unless the rule says otherwise.
+
+        A parameter that the losses of one objective alone reach is private, however many they are.
+        """
+        return name
+
     def uses(self, argument: str) -> bool:
         """Whether `forward` takes `argument` (losses, preference, names, block or groups)."""
         return argument in _keywords(type(self))
@@ -49,8 +60,12 @@ class Rule(nn.Module):
         Raises ValueError where a preference is given to a rule that takes none.
         """
         if context.get("preference") is not None and not self.uses("preference"):
-            raise ValueError(f"{type(self).__name__} takes no preference")
+            raise ValueError(self.no_preference())
         return self(subject, **{key: value for key, value in context.items() if self.uses(key)})
+
+    def no_preference(self) -> str:
+        """The message where a preference is given to a rule that takes none."""
+        return f"{type(self).__name__} takes no preference"
 
     def update(self, step: Step, losses: LossesAfter = None, epoch_ended: bool = False) -> None:
         """Advance the state, once after each optimizer step; most rules have none.
@@ -61,9 +76,14 @@ class Rule(nn.Module):
 
 
 class Scalarizer(Rule):
-    """losses (m,) -> scalar, differentiable; its weights are the derivatives by the losses."""
+    """losses (m,) -> scalar, differentiable; its weights are the derivatives by the losses.
+
+    `preference_means` says what a preference p is, where one is taken: "weights" of the losses (Linear);
+    "reciprocals" of the proportions in which losses are to stand (Tchebycheff); those "proportions" (ASF).
+    """
 
     needs_directions = False
+    preference_means: ClassVar[Literal["weights", "reciprocals", "proportions"]] = "weights"
 
 
 class GramianRule(Rule):
@@ -91,7 +111,8 @@ class RowTransform(Rule):
 
     State that follows the rows is kept for each block and objective: `forward` looks it up with `known`, and
     says with `becomes` what `update` is to make of it, so that it gives the same for the same input however
-    often it is called. What is not finite anywhere is not kept.
+    often it is called. What is not finite anywhere is not kept. In `state_dict` each row is a tensor of its
+    own, and the names of blocks and objectives, as bytes, are another.
 
     >>> class Momentum(RowTransform):
     ...     def forward(self, rows, *, block="", names=()):
@@ -107,14 +128,27 @@ class RowTransform(Rule):
         self._state: dict[str, dict[str, Tensor]] = {}
         self._next: dict[str, dict[str, Tensor]] = {}
 
-    def known(self, block: str, names: Sequence[str]) -> list[Tensor | None]:  # -> m of (k,)
-        """What is kept of each objective on a block, None for one not seen there."""
+    def known(
+        self, block: str, names: Sequence[str], size: int | None = None
+    ) -> list[Tensor | None]:  # -> m of (k,)
+        """What is kept of each objective on a block, None for one not seen there.
+
+        Raises ValueError where that has not `size` numbers, since the block has changed.
+        """
         kept = self._state.get(block, {})
-        return [kept.get(name) for name in names]
+        found = [kept.get(name) for name in names]
+        for name, old in zip(names, found, strict=True):
+            if old is not None and size is not None and old.numel() != size:
+                raise ValueError(
+                    f"block {block!r} has changed: {old.numel()} numbers of {name!r} are kept, where its row "
+                    f"now takes {size}; start anew"
+                )
+        return found
 
     def becomes(self, block: str, names: Sequence[str], rows: Tensor) -> Tensor:  # (m, k) -> (m, k)
         """Note what is to be kept after this step; gives the rows back."""
-        self._next[block] = dict(zip(names, rows.detach().clone().unbind(), strict=True))
+        kept = [row.clone(memory_format=torch.contiguous_format) for row in rows.detach()]
+        self._next[block] = dict(zip(names, kept, strict=True))
         return rows
 
     def update(self, step: Step, losses: LossesAfter = None, epoch_ended: bool = False) -> None:
@@ -124,12 +158,37 @@ class RowTransform(Rule):
             kept = {name: row for name, row in rows.items() if name not in bad}
             self._state.setdefault(block, {}).update(kept)
 
-    def get_extra_state(self) -> dict[str, dict[str, Tensor]]:
-        """Block -> objective -> what is kept, (k,)."""
-        return self._state
+    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        places = [(block, name) for block, rows in self._state.items() for name in rows]
+        destination[prefix + ROWS] = packed(places)
+        for i, (block, name) in enumerate(places):
+            destination[f"{prefix}{ROWS}.{i}"] = self._state[block][name]
 
-    def set_extra_state(self, state: dict[str, dict[str, Tensor]]) -> None:
-        self._state = {block: dict(rows) for block, rows in state.items()}
+    def _load_from_state_dict(
+        self,
+        state_dict: Mapping[str, Any],
+        prefix: str,
+        local_metadata: Mapping[str, Any],
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        rest = dict(state_dict)
+        places = rest.pop(prefix + ROWS, None)
+        keys = [prefix + ROWS]
+        if places is not None:
+            self._state, self._next = {}, {}
+            for i, (block, name) in enumerate(unpacked(places)):
+                keys.append(f"{prefix}{ROWS}.{i}")
+                row = rest.pop(keys[-1], None)
+                if row is not None:
+                    self._state.setdefault(block, {})[name] = row.detach().clone()
+        missing_keys.extend(key for key in keys if key not in state_dict)
+        super()._load_from_state_dict(
+            rest, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+        )
 
 
 class Draws(Rule):
@@ -158,3 +217,13 @@ class Draws(Rule):
         generator = self.draws()
         fresh = int(torch.randint(2**62, (), generator=generator))
         self.generator_state.copy_(generator.manual_seed(fresh).get_state())
+
+
+def packed(value: Any) -> Tensor:
+    """A plain value as JSON in bytes: a tensor, so that every format for tensors can hold it."""
+    return torch.tensor(list(json.dumps(value).encode()), dtype=torch.uint8)
+
+
+def unpacked(state: Tensor) -> Any:
+    """The value of such a tensor."""
+    return json.loads(bytes(state.tolist()))

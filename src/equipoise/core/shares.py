@@ -15,8 +15,9 @@ class Shares(Keyed, Rule):
     """Weights of the objectives, kept by name and for each group of parameters; stands before the shape.
 
     A rule says with `moved` what a Gramian makes of the weights: `forward` gives that, `update` keeps it. At
-    first all weights are equal. Of the objectives present the weights sum to one, whoever is absent, and one
-    never seen starts with the mean weight.
+    first all weights are equal. Of the objectives present the weights sum to one, whoever is absent. What
+    they have of the weight of all is kept, so that one that is alone in a batch learns nothing from that;
+    one never seen starts with the mean weight.
     """
 
     def __init__(self, **others: Any) -> None:
@@ -38,7 +39,8 @@ class Shares(Keyed, Rule):
         places = [step.names.index(name) for name in names]
         for group, part in step.parts().items() if names else ():
             weights = self.moved(part.gramian[places][:, places], names, group)
-            self.write("shares", within(group, names), weights * len(names))
+            kept = within(group, names)
+            self.write("shares", kept, weights * float(self.read("shares", kept).sum()))
 
 
 def mean_square(gramian: Tensor) -> Tensor:  # (m, m) -> ()

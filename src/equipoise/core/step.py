@@ -27,12 +27,14 @@ class Step:
 
     `losses` and `weights` are (m,) float64 on the CPU in the order of `names`; `weights` is None
     for a row rule, which has none, and where groups have weights of their own. `gramian` is (m, m)
-    float64 on the CPU, None where none was computed; `resolution` is the relative rounding of the
-    directions that it was made from, below which its digits mean nothing. `skipped` names the
-    objectives left out as not finite. `preference` is the one given, (m,) on the simplex, None where
-    none was. `plan` says by which route this was found, what it cost and what was approximate.
-    `groups` has the weights and Gramian of each group of parameters, empty where all are one.
-    `age` counts the steps since the weights were found, 0 where they are fresh.
+    float64 on the CPU, None where none was computed; behind transforms and a rule's own `stages` it is
+    that of the rows which the rule saw. `resolution` is the relative rounding of the directions that it
+    was made from, below which its digits mean nothing. `skipped` names the objectives left out as not
+    finite. `preference` is the one given, (m,) on the simplex, None where none was. `plan` says by which
+    route this was found, what it cost and what was approximate. `groups` has the weights and Gramian of
+    each group of parameters, empty where all are one. `age` counts the steps since the weights were found,
+    0 where they are fresh. `overflowed` says that a GradScaler's factor was too large: nothing was
+    combined, and the scaler skips the step.
     """
 
     names: tuple[str, ...]
@@ -45,6 +47,7 @@ class Step:
     plan: Plan = field(default=Plan("one pass", 1))
     groups: Mapping[str, Group] = field(default_factory=dict)
     age: int = 0
+    overflowed: bool = False
 
     def parts(self) -> dict[str, Group]:
         """The groups, or all parameters under the name ""; empty where there is no Gramian that weights are

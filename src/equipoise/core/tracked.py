@@ -1,14 +1,13 @@
 """Tracked: each objective's rows, averaged over the steps."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from equipoise.core.gramian import wide
 from equipoise.core.keyed import numbered
-from equipoise.core.rule import LossesAfter, RowTransform
+from equipoise.core.rule import LossesAfter, RowTransform, packed, unpacked
 from equipoise.core.step import Step
 
 
@@ -30,12 +29,7 @@ class Tracked(RowTransform):
         names = numbered(names or None, len(rows))
         fresh = rows.to(wide(rows.dtype))
         moved = torch.empty_like(fresh)
-        for i, old in enumerate(self.known(block, names)):
-            if old is not None and old.shape != fresh[i].shape:
-                raise ValueError(
-                    f"block {block!r} has changed: {old.numel()} numbers of {names[i]!r} are kept, and its "
-                    f"row has {fresh[i].numel()}; start with a new rule"
-                )
+        for i, old in enumerate(self.known(block, names, fresh.shape[1])):
             rate = self.rate(self._counts.get(names[i], 0) + 1)
             before = torch.zeros_like(fresh[i]) if old is None else old.to(fresh)
             moved[i] = torch.lerp(before, fresh[i], rate)
@@ -53,10 +47,9 @@ class Tracked(RowTransform):
         for name in kept:
             self._counts[name] = self._counts.get(name, 0) + 1
 
-    def get_extra_state(self) -> dict[str, Any]:
-        """What is kept of each block and objective, and how many steps each has seen."""
-        return {"rows": super().get_extra_state(), "counts": dict(self._counts)}
+    def get_extra_state(self) -> Tensor:
+        """How many steps each objective has seen."""
+        return packed(self._counts)
 
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        super().set_extra_state(state["rows"])
-        self._counts = dict(state["counts"])
+    def set_extra_state(self, state: Tensor) -> None:
+        self._counts = dict(unpacked(state))

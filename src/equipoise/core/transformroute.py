@@ -59,6 +59,8 @@ def by_transformed(call: Call) -> Step:
     whole = next(iter(groups.values())).weights if len(groups) == 1 else None
     write(call, gradients, private, keep, whole)
     total = torch.stack([group.gramian for group in groups.values()]).sum(0)
+    names = ", ".join(type(one).__name__ for one in call.transforms)
+    notes = (*notes, f"weights, Gramian and conflict are of the rows behind {names}")
     plan = planned.record("rows", most, call, notes=notes)
     return record(call, keep, whole, shown(total, keep), plan, groups if len(groups) > 1 else {})
 

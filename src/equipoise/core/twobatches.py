@@ -49,14 +49,16 @@ class TwoBatches(GramianRule):
     give the update: the weighted sum of the means of their directions.
 
     `backward(pair(losses1, losses2), TwoBatches(rule))` costs 2m backward passes, as two steps would. The
-    rule sees m names, and for each the sum of the halved losses, which is the mean of the two.
+    rule sees m names, and for each the sum of the halved losses, which is the mean of the two. A parameter
+    that both halves of one objective reach, and no other, is private and gets the mean of the two gradients.
 
     A rule with `crosses` (MoDo) is given J1 J2' as it is. Any other wants a true Gramian: it is given the
     mean of J1 J2' and J2 J1', which has the same mean, and where noise has left negative eigenvalues, the
     nearest matrix without them, in units of the lengths of the directions. What is set to zero there is
     bias, less of it the larger the batches.
 
-    An objective whose other half is skipped as not finite gets no weight in that step. `update` hands the
+    An objective whose other half is skipped as not finite gets no weight in that step, and its private
+    parameters half of the gradient that is left. `update` hands the
     rule a step of m names. Raises TypeError for what is no GramianRule, ValueError for losses that are no
     pairs.
 
@@ -79,6 +81,9 @@ class TwoBatches(GramianRule):
 
     def stages(self) -> tuple[RowTransform, ...]:
         return self.rule.stages()
+
+    def objective_of(self, name: str) -> str:
+        return self.rule.objective_of(name.removesuffix(SECOND))
 
     def uses(self, argument: str) -> bool:
         return argument == "names" or self.rule.uses(argument)

@@ -120,7 +120,8 @@ class Alternating(Keyed, Draws, Scalarizer):
         if not names:
             return
         active = self.turn(names)
-        self.write("trained", names, self.read("trained", names) + torch.tensor([n == active for n in names]))
+        trained = self.read("trained", names)
+        self.write("trained", names, trained + trained.new_tensor([n == active for n in names]))
         self.taken.add_(1)
         if self.order == "cyclic":
             place = self.objectives.index(active)

@@ -52,6 +52,8 @@ class ASF(Scalarizer):
     tensor(5.)
     """
 
+    preference_means = "proportions"
+
     def __init__(
         self,
         *,

@@ -130,8 +130,8 @@ class DHO(nn.Module):
 
     @torch.no_grad()
     def predict(self, inputs: Tensor) -> Tensor:  # (n, *shape) -> (n, c)
-        """Probabilities: the mixture of both heads."""
-        supervised, distilled = self(inputs)
+        """Probabilities: the mixture of both heads, in evaluation mode."""
+        supervised, distilled = self._evaluated(inputs)
         return _mixture(supervised.softmax(1), distilled, float(self.alpha), float(self.beta))
 
     @torch.no_grad()
@@ -139,9 +139,10 @@ class DHO(nn.Module):
         """Set alpha and beta to the pair with the best accuracy on validation images; gives that accuracy.
 
         alpha is one of 0, 0.05, ..., 1 and beta one of 0.5, 0.75, 1, 1.25, 1.5, 2, 4, as in the authors'
-        code; of equally good pairs that with the lowest beta, then with the highest alpha.
+        code; of equally good pairs that with the lowest beta, then with the highest alpha. Both heads are
+        looked at in evaluation mode.
         """
-        supervised, distilled = self(inputs)
+        supervised, distilled = self._evaluated(inputs)
         supervised = supervised.softmax(1)
         best = -1
         for beta, alpha in product(BETAS, ALPHAS):
@@ -152,6 +153,16 @@ class DHO(nn.Module):
                 self.alpha.fill_(alpha)
                 self.beta.fill_(beta)
         return best / len(labels)
+
+    def _evaluated(self, inputs: Tensor) -> tuple[Tensor, Tensor]:  # (n, *shape) -> (n, c), (n, c)
+        """Both logits in evaluation mode; every module is then in the mode that it was in."""
+        modes = [(module, module.training) for module in self.modules()]
+        self.eval()
+        try:
+            return self(inputs)
+        finally:
+            for module, training in modes:
+                module.training = training
 
 
 def _mixture(supervised: Tensor, distilled: Tensor, alpha: float, beta: float) -> Tensor:

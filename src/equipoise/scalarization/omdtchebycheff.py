@@ -60,6 +60,8 @@ class OMDTchebycheff(Keyed, Scalarizer):
     tensor([0.0474, 0.9526], dtype=torch.float64)
     """
 
+    preference_means = "reciprocals"
+
     def __init__(
         self,
         *,

@@ -51,6 +51,8 @@ class PBI(Scalarizer):
     tensor(8.4853)
     """
 
+    preference_means = "proportions"
+
     def __init__(self, *, theta: float = 5.0, reference: float | Mapping[str, float] = 0.0) -> None:
         super().__init__()
         if not theta >= 0:

@@ -48,6 +48,8 @@ class PNorm(Scalarizer):
     tensor(2.5000)
     """
 
+    preference_means = "reciprocals"
+
     def __init__(self, *, order: float = 2.0, reference: float | Mapping[str, float] = 0.0) -> None:
         super().__init__()
         if not order >= 1:

@@ -49,6 +49,8 @@ class SmoothTchebycheff(Scalarizer):
     tensor(2.2014)
     """
 
+    preference_means = "reciprocals"
+
     def __init__(self, *, temperature: float = 1.0, reference: float | Mapping[str, float] = 0.0) -> None:
         super().__init__()
         if not temperature > 0:

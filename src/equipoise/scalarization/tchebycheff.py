@@ -48,6 +48,8 @@ class Tchebycheff(Scalarizer):
     tensor(2.)
     """
 
+    preference_means = "reciprocals"
+
     def __init__(self, *, reference: float | Mapping[str, float] = 0.0) -> None:
         super().__init__()
         self.reference = reference
