@@ -12,6 +12,7 @@ from equipoise.pareto import (
     EPO,
     MOOSVGD,
     PMGDA,
+    AmortizedFront,
     HypervolumeGradient,
     Landscape,
     LowRankFront,
@@ -103,6 +104,7 @@ def solvers(course: Course) -> dict[str, Callable[[], Solver]]:
         "ParetoManifold": lambda: ParetoManifold(points=n),
         "ParetoHyperNetwork": lambda: ParetoHyperNetwork(points=n),
         "LowRankFront": lambda: LowRankFront(points=n),
+        "AmortizedFront": lambda: AmortizedFront(points=n),
     }
 
 

@@ -24,7 +24,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from _experiment import Claim, Table, Verdict, interval, run, spread, verdict
 from _fronts_courses import ANALYTIC, REAL, Course, angles, attempt, courses, solvers, tuned
 
-from equipoise.core.directions import inverted
+from equipoise.core.directions import INSIDE, inverted
 from equipoise.core.front import Front
 
 RECORDED: dict[str, Verdict] = {
@@ -32,11 +32,11 @@ RECORDED: dict[str, Verdict] = {
     "pmgda": "inconclusive",
     "pmtl": "holds",
     "svgd": "inconclusive",
-    "hv": "inconclusive",
+    "hv": "holds",
     "omd": "inconclusive",
     "epo-real": "fails",
-    "pmtl-real": "fails",
-    "hv-real": "fails",
+    "pmtl-real": "inconclusive",
+    "hv-real": "inconclusive",
 }
 
 Fronts = Mapping[tuple[str, str], Sequence[Front | None]]  # (course, solver) -> over the seeds
@@ -140,7 +140,7 @@ def off_rays(fronts: Sequence[Front | None]) -> list[float]:
 def _angle(front: Front) -> float:
     assert front.weights is not None
     rays = inverted(front.weights)
-    inside = (rays > 1e-9).sum(1) > 1
+    inside = (rays > INSIDE).sum(1) > 1
     return float(angles(front, rays)[inside].mean())
 
 

@@ -48,7 +48,6 @@ RECORDED: dict[str, Verdict] = {
 POINTS = 11
 BUDGET = 1100
 RATES = (0.01, 0.03, 0.1, 0.3)
-ADAM_RATES = (1e-4, 3e-4, 1e-3, 3e-3)
 TUNING = (100, 101)
 SEEDS = range(5)
 SWEEP, LINE, WIDE, ORDERED = (
@@ -129,9 +128,8 @@ def traced(method: str, problem: Problem, split: str, budget: int, rate: float, 
 
 def tuned(name: str, method: str, problem: Problem, budget: int, fast: bool) -> float:
     """The rate with the greatest mean validation hypervolume; one that diverges has none."""
-    rates = ADAM_RATES if method == HYPER else RATES
     if fast:
-        return rates[1]
+        return RATES[1]
 
     def score(rate: float, seed: int) -> float:
         try:
@@ -141,7 +139,7 @@ def tuned(name: str, method: str, problem: Problem, budget: int, fast: bool) -> 
                 raise
             return 0.0
 
-    return max(rates, key=lambda rate: mean(score(rate, seed) for seed in TUNING))
+    return max(RATES, key=lambda rate: mean(score(rate, seed) for seed in TUNING))
 
 
 def volume(name: str, front: Front) -> float:

@@ -1,6 +1,5 @@
-"""Directions: lattices, points of least Riesz energy, and short paths through them."""
+"""Directions: lattices, points of least Riesz energy, and an order from the middle outwards."""
 
-from itertools import permutations
 from math import comb
 
 import pytest
@@ -8,9 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from equipoise.core.directions import das_dennis, in_path, inverted, riesz, spread
-
-LONG = 1e-9
+from equipoise.core.directions import das_dennis, inverted, inwards, outwards, riesz, spread
 
 
 def spacing(points):  # (n, m) -> (n,)
@@ -94,24 +91,43 @@ def test_reciprocals_at_the_border_are_the_limit():
     torch.testing.assert_close(inverted(inverted(inside)), inside)
 
 
-def length(points, order):
-    return float((points[order][1:] - points[order][:-1]).norm(dim=1).sum())
+@pytest.mark.parametrize(("m", "n"), [(2, 11), (3, 15), (4, 20)])
+def test_rays_drawn_inwards_have_reciprocals_that_differ(m, n):
+    """On the border the reciprocals of (1/2, 1/2, 0) and (1/4, 3/4, 0) are one corner; not inside."""
+    grid = spread(m, n)
+    found = inverted(inwards(grid))
+    assert len({tuple(row) for row in found.tolist()}) == n
+    torch.testing.assert_close(inverted(found), inwards(grid))
+    assert float((inwards(grid) - grid).abs().max()) <= 1e-3
 
 
 @settings(deadline=None, max_examples=20)
-@given(st.integers(2, 7), st.integers(0, 100))
-def test_the_path_visits_all_and_is_close_to_the_shortest(n, seed):
+@given(st.integers(1, 9), st.integers(0, 100))
+def test_from_the_middle_outwards_each_starts_from_the_nearest_that_is_there(n, seed):
     points = torch.rand(n, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    order = in_path(points)
-    assert sorted(order) == list(range(n))
-    shortest = min(length(points, list(way)) for way in permutations(range(n)))
-    assert length(points, order) <= 1.3 * shortest + LONG
+    points = points / points.sum(1, keepdim=True)
+    order = outwards(points)
+    off = [float((points[place] - 1 / 3).norm()) for place, _ in order]
+    assert sorted(place for place, _ in order) == list(range(n))
+    assert off == sorted(off)
+    assert order[0][1] is None
+    for turn, (place, neighbour) in enumerate(order[1:], 1):
+        assert neighbour is not None
+        before = [float((points[place] - points[one]).norm()) for one, _ in order[:turn]]
+        assert float((points[place] - points[neighbour]).norm()) == pytest.approx(min(before))
 
 
-def test_the_path_of_two_weights_goes_from_end_to_end():
-    points = spread(2, 9)[torch.randperm(9, generator=torch.Generator().manual_seed(0))]
-    assert points[in_path(points)][:, 0].tolist() == sorted(points[:, 0].tolist())
-    assert in_path(points[:0]) == []
+def test_of_two_weights_each_side_is_gone_down_by_itself():
+    order = outwards(spread(2, 9))
+    assert order[0] == (4, None)
+    assert all(neighbour == (place + 1 if place < 4 else place - 1) for place, neighbour in order[1:])
+    assert outwards(spread(2, 9)[:0]) == []
+
+
+def test_corners_start_nobody():
+    grid = spread(3, 15)
+    corners = (grid == 1).any(1).nonzero()[:, 0].tolist()
+    assert not {neighbour for _, neighbour in outwards(grid)} & set(corners)
 
 
 def test_sizes_that_make_no_sense_are_refused():

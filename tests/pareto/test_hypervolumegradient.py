@@ -56,9 +56,9 @@ def test_what_is_dominated_has_a_volume_of_its_own_layer():
 
 def test_a_reference_reaches_at_least_as_far_as_given():
     points = np.array([[1.0, 2.0], [2.0, 1.0]])
-    far = layered_growth(points, [10.0, 10.0])
+    far = layered_growth(points, np.array([10.0, 10.0]))
     assert far[0].tolist() == pytest.approx((np.array([8.0, 1.0]) / 65**0.5).tolist())
-    assert layered_growth(points, [0.0, 0.0]).tolist() == layered_growth(points).tolist()
+    assert layered_growth(points, np.zeros(2)).tolist() == layered_growth(points).tolist()
     below = layered_growth(points - 5)  # losses below zero have a reference above the worst of them, too
     assert (below > 0).all()
 
@@ -73,6 +73,16 @@ def test_the_swarm_spreads_over_a_concave_front():
     wanted = hypervolume(even.numpy(), np.array(reference))
     assert front.hypervolume(reference) > 0.97 * wanted
     assert len(front.nondominated()) == 8
+
+
+def test_a_swarm_that_shrinks_keeps_its_ends_apart():
+    """Against a reference that shrinks with the swarm (one that never counts) it collapses to an end."""
+    landscape, options = named("zdt2"), {"budget": 1000, "learning_rate": 0.03, "gaps": False}
+    front = HypervolumeGradient(points=10).trace(landscape, **options)
+    alike = HypervolumeGradient(points=10, reference=[-9.0, -9.0]).trace(landscape, **options)
+    known = landscape.front(100).numpy()
+    whole, reference = hypervolume(known, np.array([1.1, 1.1])), [1.1, 1.1]
+    assert front.hypervolume(reference) > 0.65 * whole > 1.5 * alike.hypervolume(reference)
 
 
 def test_the_volume_of_three_losses_grows():

@@ -5,9 +5,11 @@ import math
 import pytest
 import torch
 from tests.pareto.bowls import Bowls, BoxedBowls
+from torch import nn
 
 from equipoise.pareto import LowRankFront, ParetoHyperNetwork, ParetoManifold, Training
 from equipoise.pareto.learner import disorder, within
+from equipoise.pareto.renewal import BATCHES, renew, running
 from equipoise.problems import DigitsPairs
 from equipoise.scalarization import Tchebycheff
 
@@ -87,9 +89,8 @@ def test_training_lowers_the_losses_of_a_real_problem(solver):
     problem = DigitsPairs(pairs=1024, judged=256, width=16)
     problem.prepare()
     landscape = Training(problem, split="validation")
-    rate = 0.003 if solver is ParetoHyperNetwork else 0.1
     before = solver(points=3).trace(landscape, budget=3, learning_rate=1e-9, gaps=False)
-    after = solver(points=3).trace(landscape, budget=240, learning_rate=rate, gaps=False)
+    after = solver(points=3).trace(landscape, budget=240, learning_rate=0.1, gaps=False)
     assert bool((after.points.mean(0) < before.points.mean(0) - 0.1).all())
 
 
@@ -112,10 +113,53 @@ def test_one_objective_and_many_are_fine(solver):
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_solutions_keep_to_the_domain(solver):
     landscape = BoxedBowls()
-    rate = 0.01 if solver is ParetoHyperNetwork else 0.1
-    front = solver(points=3).trace(landscape, budget=600, learning_rate=rate)
+    front = solver(points=3).trace(landscape, budget=600, learning_rate=0.1)
     assert all(float(one["x"].max()) <= landscape.bound for one in front.solutions)
     assert front.points[:, 0].min() == pytest.approx(0.3**2, abs=0.03)
+
+
+class Normed(Training):
+    """digits-pairs with batch normalisation first in the trunk."""
+
+    def model(self, seed):
+        model = super().model(seed)
+        model.trunk.insert(1, nn.BatchNorm1d(121))
+        return model
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_running_statistics_are_renewed_for_each_preference(solver):
+    """The running mean and variance of a solution are the plain means over batches at its own weights."""
+    problem = DigitsPairs(pairs=1024, judged=64, width=8)
+    problem.prepare()
+    landscape, seed = Normed(problem), 3
+    front = solver(points=3).trace(landscape, budget=60, learning_rate=0.1, seed=seed, gaps=False)
+    assert front.record["gradients"] <= 60
+    for solution in front.solutions:
+        model = landscape.model(seed)
+        model.load_state_dict(solution)
+        landscape.seed(seed)
+        seen = []
+        model.trunk[1].register_forward_hook(lambda _, given, __, seen=seen: seen.append(given[0].detach()))
+        for _ in range(BATCHES):
+            landscape.losses(model)
+        mean = torch.stack([batch.mean(0) for batch in seen]).mean(0)
+        variance = torch.stack([batch.var(0) for batch in seen]).mean(0)
+        torch.testing.assert_close(solution["trunk.1.running_mean"], mean)
+        torch.testing.assert_close(solution["trunk.1.running_var"], variance)
+        assert int(solution["trunk.1.num_batches_tracked"]) == BATCHES
+
+
+def test_what_keeps_no_statistics_takes_no_batch():
+    problem = DigitsPairs(pairs=512, judged=64, width=8)
+    problem.prepare()
+    landscape = Normed(problem)
+    plain, normed = problem.model(), landscape.model(0).train()
+    renew(landscape, plain)
+    assert (len(running(plain)), len(running(normed))) == (0, 1)
+    renew(landscape, normed.eval(), batches=2)
+    assert not normed.training
+    assert normed.trunk[1].momentum == 0.1
 
 
 def test_outside_the_domain_no_gradient_leads_farther_out():

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from equipoise import pareto
+from equipoise.core.card import cards
 from equipoise.pareto import Landscape, Training, Walker
 from equipoise.pareto.landscapes import Point, named
 from equipoise.problems import problem
@@ -80,6 +81,48 @@ class Bowl(Landscape):
 
     def evaluate(self, model):
         return torch.stack([self.losses(model)["only"].detach()])
+
+
+@pytest.mark.parametrize("kind", ["EPO", "PMGDA", "ParetoMTL", "OMDFront", "PreferenceSweep"])
+def test_no_two_of_three_objectives_preferences_are_the_same(kind):
+    front = getattr(pareto, kind)(points=15).trace(named("dtlz2"), budget=45, learning_rate=0.01, gaps=False)
+    assert len({tuple(row) for row in front.weights.tolist()}) == 15
+
+
+@pytest.mark.parametrize("name", [name for name, card in cards("pareto").items() if card.shape == "front"])
+def test_by_default_all_find_as_many(name):
+    """Volume and coverage grow with the number of solutions, so they are compared at the same."""
+    assert getattr(pareto, name)().points == 11
+
+
+class Dropped(Training):
+    def model(self, seed):
+        model = super().model(seed)
+        model.trunk.append(nn.Dropout(0.5))
+        return model
+
+
+@pytest.mark.parametrize("name", ["PreferenceSweep", "ParetoManifold", "EPO"])
+def test_dropout_is_the_same_for_a_seed_and_the_generator_is_left_alone(name, digits):
+    landscape, solver = Dropped(digits), getattr(pareto, name)(points=3)
+    options = {"budget": 30, "learning_rate": 0.1}
+    torch.manual_seed(0)
+    first = solver.trace(landscape, seed=1, **options)
+    drawn = torch.rand(1)
+    torch.manual_seed(0)
+    assert torch.equal(torch.rand(1), drawn)
+    again = solver.trace(landscape, seed=1, **options)
+    assert torch.equal(first.points, again.points)
+    assert first.record["gaps"] == again.record["gaps"]
+    assert not torch.equal(first.points, solver.trace(landscape, seed=2, **options).points)
+
+
+def test_of_one_objective_the_gap_says_nothing_and_is_not_kept():
+    landscape = Bowl()
+    model = landscape.model(0)
+    assert landscape.gap(model) == 1.0
+    front = pareto.PreferenceSweep(points=1).trace(landscape, budget=40, learning_rate=0.1)
+    assert "gaps" not in front.record
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "MOOSVGD"])

@@ -1,6 +1,6 @@
-"""Points spread over the simplex: reference directions, and a path from neighbour to neighbour."""
+"""Points spread over the simplex: reference directions, and an order from neighbour to neighbour."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import count
 from math import comb
@@ -17,6 +17,10 @@ PATIENCE = 30
 RATE = 0.005
 STILL = 1e-5
 """Mean movement of a coordinate in a step below which a Riesz set is at rest."""
+DIGITS = 9
+"""Distances that agree in so many digits are the same, so that rounding decides no order."""
+INSIDE = 1e-3
+"""How far rays are drawn towards the middle, so that none asks for a loss of zero."""
 
 
 def spread(m: int, n: int) -> Tensor:  # -> (n, m)
@@ -82,7 +86,7 @@ def inverted(directions: Tensor) -> Tensor:  # (n, m) -> (n, m)
     """Each direction's reciprocal, scaled to the simplex: the losses that weights ask for, and back.
 
     The least of max_i p_i f_i over a front has f proportional to 1 / p. Where entries are zero it is the
-    limit: they share all the weight evenly.
+    limit: they share all the weight evenly, and what the other entries ask for is lost (see `inwards`).
 
     >>> inverted(torch.tensor([[0.8, 0.2], [1.0, 0.0]]))
     tensor([[0.2000, 0.8000],
@@ -95,28 +99,46 @@ def inverted(directions: Tensor) -> Tensor:  # (n, m) -> (n, m)
     return found / found.sum(-1, keepdim=True)
 
 
-def in_path(points: Tensor) -> list[int]:  # (n, m) -> places
-    """The order of a short path through all points, for solutions that start from their neighbour's.
+def inwards(directions: Tensor, share: float = INSIDE) -> Tensor:  # (n, m) -> (n, m)
+    """Directions of the simplex drawn towards its middle by a share of the way.
 
-    The nearest neighbour next, from the first point in lexicographic order, then shortened by turning
-    stretches round (2-opt) until none helps; exact for points on a line.
+    At the border of the simplex reciprocals are corners, whatever the other entries; just inside they differ
+    from direction to direction.
 
-    >>> in_path(torch.tensor([[0.5, 0.5], [0.0, 1.0], [1.0, 0.0]]))
-    [1, 0, 2]
+    >>> inverted(inwards(torch.tensor([[0.5, 0.5, 0.0], [0.25, 0.75, 0.0]]))).round(decimals=4).tolist()
+    [[0.0007, 0.0007, 0.9987], [0.0013, 0.0004, 0.9982]]
     """
-    places = points.detach().cpu().double().numpy()
-    if not len(places):
-        return []
-    apart = np.linalg.norm(places[:, None] - places[None], axis=2)
-    order = [int(np.lexsort(places.T[::-1])[0])]
-    left = set(range(len(places))) - set(order)
-    while left:
-        nearest = min(left, key=lambda place: (apart[order[-1], place], place))
-        order.append(nearest)
-        left.remove(nearest)
-    while (turned := _shorter(order, apart)) is not None:
-        order = turned
-    return order
+    return (1 - share) * directions.to(torch.float64) + share / directions.shape[-1]
+
+
+def outwards(points: Tensor) -> list[tuple[int, int | None]]:  # (n, m) -> n of (place, the one to start from)
+    """An order for solutions that start from their neighbour's: from the middle of the simplex outwards.
+
+    Each place comes with the nearest of those before it, None for the first. So nobody starts from an end,
+    where the slopes that lead away from it may vanish, unless there are few places but ends.
+
+    >>> outwards(spread(2, 5))
+    [(2, None), (1, 2), (3, 2), (0, 1), (4, 3)]
+    """
+    places = points.detach().cpu().double()
+    off = (places - places.mean(dim=1, keepdim=True)).norm(dim=1).round(decimals=DIGITS).tolist()
+    apart = torch.cdist(places, places).round(decimals=DIGITS).tolist()
+    order = sorted(range(len(off)), key=lambda place: (off[place], place))
+    found: list[tuple[int, int | None]] = []
+    for turn, place in enumerate(order):
+        before = [(apart[place][one], off[one], one) for one in order[:turn]]
+        found.append((place, min(before)[2] if before else None))
+    return found
+
+
+def far_apart(points: Array, n: int, first: Sequence[int]) -> Array:  # (k, m) -> (n,)
+    """The places of n points: the first ones given, then one by one the farthest from those before it."""
+    chosen = list(first)
+    distance = np.linalg.norm(points[:, None] - points[chosen][None], axis=2).min(1)
+    while len(chosen) < n:
+        chosen.append(int(distance.argmax()))
+        distance = np.minimum(distance, np.linalg.norm(points - points[chosen[-1]], axis=1))
+    return np.array(chosen)
 
 
 def compositions(total: int, parts: int) -> Iterator[tuple[int, ...]]:
@@ -136,28 +158,11 @@ def _refuse(m: int, n: int) -> None:
         raise ValueError(f"one objective has one direction; {n} were asked for")
 
 
-def _shorter(order: list[int], apart: Array) -> list[int] | None:
-    """The path with one stretch turned round that saves most, None where none saves anything."""
-    n = len(order)
-    best, turn = 1e-12, None
-    for i in range(n - 1):
-        for j in range(i + 1, n):
-            before = apart[order[i - 1], order[i]] if i else 0.0
-            after = apart[order[j], order[j + 1]] if j + 1 < n else 0.0
-            new_before = apart[order[i - 1], order[j]] if i else 0.0
-            new_after = apart[order[i], order[j + 1]] if j + 1 < n else 0.0
-            saved = before + after - new_before - new_after
-            if saved > best:
-                best, turn = saved, (i, j)
-    if turn is None:
-        return None
-    i, j = turn
-    return order[:i] + order[i : j + 1][::-1] + order[j + 1 :]
-
-
 @lru_cache(maxsize=64)
 def _riesz(m: int, n: int, seed: int) -> list[list[float]]:
-    points = _far_apart(m, n, np.random.default_rng(seed))
+    drawn = np.random.default_rng(seed).dirichlet(np.ones(m), size=POOL * n)
+    pool = np.concatenate([np.eye(m), drawn])
+    points = pool[far_apart(pool, n, list(range(min(m, n))))]
     best, least, stale = points, np.inf, 0
     rate, first, second, steps = RATE, np.zeros_like(points), np.zeros_like(points), 0
     for _ in range(STEPS if n > 1 else 0):
@@ -194,18 +199,6 @@ def _energy(points: Array, power: int) -> tuple[float, Array]:
     total = terms.sum()
     slope = -power * (difference * (terms / np.maximum(squares, 1e-30))[..., None]).sum(axis=1) / total
     return float(np.log(total) - power / 2 * np.log(scale)), slope
-
-
-def _far_apart(m: int, n: int, generator: np.random.Generator) -> Array:
-    """Of random points and the corners, n chosen one by one, each the farthest from those before it."""
-    pool = np.concatenate([np.eye(m), generator.dirichlet(np.ones(m), size=POOL * n)])
-    chosen = list(range(min(m, n)))
-    distance = np.linalg.norm(pool[:, None] - pool[chosen][None], axis=2).min(1)
-    while len(chosen) < n:
-        farthest = int(distance.argmax())
-        chosen.append(farthest)
-        distance = np.minimum(distance, np.linalg.norm(pool - pool[farthest], axis=1))
-    return pool[chosen]
 
 
 def _onto_simplex(points: Array) -> Array:

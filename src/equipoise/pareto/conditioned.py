@@ -62,7 +62,9 @@ class Conditioned(nn.Module, ABC):
     @torch.no_grad()
     def at(self, preference: Preference = None) -> dict[str, Tensor]:
         """The state of the model at a preference (m numbers, or by name; uniform by default), to be loaded by
-        `model.load_state_dict`. Raises ValueError for a preference that does not fit."""
+        `model.load_state_dict`. Buffers are the same at every preference: running statistics of batch
+        normalisation are a mean over all that training drew, so renew them (`renewal.renew`) before use.
+        Raises ValueError for a preference that does not fit."""
         wish = simplex_preference(preference, self.names)
         if wish is None:
             wish = torch.full((len(self.names),), 1 / len(self.names), dtype=torch.float64)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from equipoise.core.card import Card
-from equipoise.core.directions import inverted
+from equipoise.core.directions import inverted, inwards
 from equipoise.core.lp import best_vertex
 from equipoise.pareto.rays import Guide, RaySolver, scaled_gramian
 
@@ -30,8 +30,6 @@ CARD = Card(
     evidence="fronts",
 )
 ROUNDING = 1e-9
-INSIDE = 1e-3
-"""How far rays are drawn towards the middle, so that none asks for a loss of zero."""
 
 
 class EPO(RaySolver):
@@ -42,7 +40,8 @@ class EPO(RaySolver):
     Gramian and a_i = r_i (log(m r_i f_i / sum(r f)) - mu), where no objective that lags may get worse. Then
     they maximise the descent of all, w'G1, without leaving the ray. A step is m times the weighted gradient.
 
-    points, reference: see RaySolver. Losses above the reference must not be negative (ValueError).
+    points, reference: see RaySolver; rays are drawn a thousandth inwards, so that none asks for a loss of
+    zero. Losses above the reference must not be negative (ValueError).
 
     Use it where proportions matter or the front is concave. Not where rays miss the front: the nearest end
     of it is found then, more than once.
@@ -58,7 +57,7 @@ class EPO(RaySolver):
     def __init__(
         self,
         *,
-        points: int = 10,
+        points: int = 11,
         tolerance: float = 1e-4,
         reference: float | Mapping[str, float] = 0.0,
     ) -> None:
@@ -68,8 +67,7 @@ class EPO(RaySolver):
         self.tolerance = tolerance
 
     def guide(self, rays: Tensor, place: int) -> Guide:
-        ray = (1 - INSIDE) * rays[place] + INSIDE / rays.shape[1]
-        return partial(self._weights, inverted(ray))
+        return partial(self._weights, inverted(inwards(rays[place])))
 
     def checked(self, losses: Tensor, names: tuple[str, ...]) -> Tensor:
         if bad := [n for n, loss in zip(names, losses.tolist(), strict=True) if loss < 0]:

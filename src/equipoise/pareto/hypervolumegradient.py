@@ -44,21 +44,24 @@ class HypervolumeGradient(Swarm):
     Solution i descends w_i'f_i with w_i the gradient of the hypervolume by its losses, negative and of unit
     length. Solutions are first sorted into layers: those that none dominates, those that only these dominate,
     and so on; each layer has a volume of its own, so that what is dominated moves too. The volume reaches to
-    the worst loss of all plus a tenth of its size, at least to `reference` where one is given (m numbers).
-    Equal solutions move as one of them would alone.
+    the worst loss of all plus a tenth of its size, or to `reference` (m numbers) where that is farther.
+    Without `reference` it reaches as far as in any round before: were it to shrink with the swarm, the
+    solutions at the ends would have little to gain by staying apart. Equal solutions move as one of them
+    would alone.
 
     Use it for a spread of solutions without preferences. Not with many objectives.
 
-    Source: Deist et al. 2021 and 2023, after Wang et al. 2017; layers, reference and scaling as in
-    the authors' `HvMaximization`. The gradient is exact for any number of objectives: each entry is the
-    volume, one dimension lower, of the face that the solution alone dominates.
+    Source: Deist et al. 2021 and 2023, after Wang et al. 2017; layers, scaling and a given reference as in
+    the authors' `HvMaximization`, where one must be given; the memory is ours. The gradient is exact for any
+    number of objectives: each entry is the volume, one dimension lower, of the face that the solution alone
+    dominates.
 
     >>> points = np.array([[1.0, 3.0], [2.0, 2.0], [3.0, 1.0]])
     >>> growth(points, np.array([4.0, 4.0])).tolist()
     [[1.0, 1.0], [1.0, 1.0], [1.0, 1.0]]
     """
 
-    def __init__(self, *, points: int = 10, reference: Sequence[float] | None = None) -> None:
+    def __init__(self, *, points: int = 11, reference: Sequence[float] | None = None) -> None:
         super().__init__(points=points)
         self.reference = None if reference is None else tuple(map(float, reference))
 
@@ -73,28 +76,40 @@ class HypervolumeGradient(Swarm):
             )
         rounds = rounds_of(budget, self.points, f"HypervolumeGradient with {self.points} solutions")
         walkers = self.walkers(landscape, learning_rate, seed)
+        reference = None if self.reference is None else np.array(self.reference)
         for step in range(rounds):
             with landscape.one_batch():
                 seen = [landscape.losses(walker.model) for walker in walkers]
             losses = stacked(seen, names)
             refuse_infinite(losses, names)
-            weights = torch.from_numpy(layered_growth(losses.numpy(), self.reference))
+            if self.reference is None:
+                reference = beyond(losses.numpy(), reference)
+            weights = torch.from_numpy(layered_growth(losses.numpy(), reference))
             for walker, own, wanted in zip(walkers, seen, weights, strict=True):
                 walker.pull(own, wanted)
             heard((step + 1) / rounds)
         return Traced([walker.tensors() for walker in walkers], None, sum(w.count for w in walkers))
 
 
-def layered_growth(points: np.ndarray, reference: Sequence[float] | None = None) -> np.ndarray:
-    """The directions (n, m) of unit length in which points (n, m) grow the volume of their layer."""
+def beyond(points: np.ndarray, least: np.ndarray | None = None) -> np.ndarray:  # (n, m), (m,) -> (m,)
+    """How far the volume reaches: a tenth beyond the worst losses, and at least so far.
+
+    >>> beyond(np.array([[1.0, 2.0], [2.0, 1.0]]), np.array([3.0, 0.0])).tolist()
+    [3.0, 2.2]
+    """
     worst = points.max(axis=0)
-    beyond = worst + BEYOND * np.where(worst != 0, np.abs(worst), 1.0)
-    beyond = beyond if reference is None else np.maximum(beyond, reference)
+    found = worst + BEYOND * np.where(worst != 0, np.abs(worst), 1.0)
+    return found if least is None else np.maximum(found, least)
+
+
+def layered_growth(points: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
+    """The directions (n, m) of unit length in which points (n, m) grow the volume of their layer."""
+    limit = beyond(points, reference)
     weights = np.zeros_like(points)
     left = np.arange(len(points))
     while len(left):
         layer = _first(points[left])
-        weights[left[layer]] = growth(points[left[layer]], beyond)
+        weights[left[layer]] = growth(points[left[layer]], limit)
         left = left[~layer]
     size = np.linalg.norm(weights, axis=1, keepdims=True)
     return weights / np.where(size > 0, size, 1.0)

@@ -66,7 +66,8 @@ class Landscape(ABC):
 
     def gap(self, model: nn.Module) -> float:
         """How far a model is from Pareto stationarity: the length of the min-norm point of its gradients over
-        that of their mean, 0 where it is stationary."""
+        that of their mean, 0 where it is stationary. It says nothing of one objective, whose min-norm point
+        is its mean: 1 but where the gradient is zero."""
         return diagnose(self.bundle(model)).stationarity
 
 

@@ -11,6 +11,7 @@ from equipoise.core.directions import spread
 from equipoise.core.rule import Scalarizer
 from equipoise.pareto.conditioned import Conditioned
 from equipoise.pareto.landscape import Landscape
+from equipoise.pareto.renewal import renew
 from equipoise.pareto.solver import Heard, Solver, Traced, rounds_of
 from equipoise.scalarization.linear import Linear
 
@@ -24,7 +25,11 @@ class Learner(Solver):
     the window, so that rates compare. A step costs `window` gradients.
 
     `trace` evaluates the model at `points` preferences spread over the simplex; `fit` gives the model itself,
-    for any. Both may leave a landscape's domain in between, whose `project` then applies.
+    for any. Both may leave a landscape's domain in between, whose `project` then applies. The running
+    statistics of batch normalisation see every preference that is drawn; `trace` renews them at each of its
+    own by forward passes over a few training batches, and after `fit` it is for the caller (`renewal.renew`).
+
+    A preference is what the `scalarization` takes it for (its `preference_means`): weights, by default.
 
     A subclass defines `start`, and may override `optimizer`, `penalty` and `pass_by`.
     """
@@ -81,7 +86,9 @@ class Learner(Solver):
     ) -> Conditioned:
         """Train the conditioned model, as `trace` does."""
         landscape.seed(seed)
-        return self._fit(landscape, budget, learning_rate, seed, heard)[0]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return self._fit(landscape, budget, learning_rate, seed, heard)[0]
 
     def solve(
         self, landscape: Landscape, *, budget: int, learning_rate: float, seed: int, heard: Heard
@@ -92,10 +99,10 @@ class Learner(Solver):
         model = landscape.model(seed)
         solutions = []
         for preference in grid:
-            state = conditioned.at(preference)
-            with torch.no_grad():
-                inside = within(landscape, model, {name: state[name] for name in conditioned.shapes})
-            solutions.append({**state, **{name: tensor.clone() for name, tensor in inside.items()}})
+            model.load_state_dict(conditioned.at(preference))
+            landscape.project(model)
+            renew(landscape, model, seed=seed)
+            solutions.append({name: tensor.detach().clone() for name, tensor in model.state_dict().items()})
         return Traced(solutions, grid, gradients)
 
     def _fit(

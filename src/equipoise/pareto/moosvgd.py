@@ -36,10 +36,12 @@ class MOOSVGD(Swarm):
     Solution i moves against the mean over j of k_ij g_j + `repulsion` times the gradient of k_ij by x_i, with
     g_j the min-norm point of the m gradients at j, and k_ij = exp(-|f_i - f_j|^2 / h) of their losses. h is
     `bandwidth`, or by default the median of the squared distances over log n. The second term lowers the
-    kernel: near solutions part, along the front where the first term holds them on it.
+    kernel: near solutions part. The first holds none on the front: it vanishes at every Pareto-stationary
+    point, and on DTLZ2 solutions end at corners of the box that others dominate. A gap of zero in the record
+    does not say that a solution is on the front.
 
     Use it for a spread of solutions without preferences. Not with large models, since a round holds the m
-    gradients of all n solutions.
+    gradients of all n solutions, nor where stationary points lie off the front.
 
     Source: Liu, Tong and Liu 2021; the sum as in the authors' `moosvgd.py`.
     Our reading: the median rule as the paper states it, where that code has exp(-|f_i - f_j|^2 h / 5e-6), and
@@ -49,7 +51,7 @@ class MOOSVGD(Swarm):
     5
     """
 
-    def __init__(self, *, points: int = 10, bandwidth: float | None = None, repulsion: float = 1.0) -> None:
+    def __init__(self, *, points: int = 11, bandwidth: float | None = None, repulsion: float = 1.0) -> None:
         super().__init__(points=points)
         if bandwidth is not None and not bandwidth > 0:
             raise ValueError(f"bandwidth is {bandwidth}; it must be positive, or None for the median rule")

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from equipoise.core.card import Card
-from equipoise.core.directions import in_path, inverted, spread
+from equipoise.core.directions import inverted, inwards, outwards, spread
 from equipoise.core.keyed import by_name
 from equipoise.pareto.landscape import Landscape
 from equipoise.pareto.solver import Heard, Solver, Traced, rounds_of
@@ -37,18 +37,19 @@ MEMORY = 0.9
 class OMDFront(Solver):
     """Runs mirror descent for each preference; every iterate of every run may serve any of them.
 
-    For each preference p on a short path, from the last run's model on, OMDTchebycheff descends
-    sum_i lambda_i p_i (f_i - z_i) while lambda climbs. Every iterate is judged for all preferences by
-    max_i p_i (f_i - z_i), and the best for each is kept. What judges is the running mean of the losses, with
-    weight `memory` on the past, so that one lucky batch does not count: by default 0.9 on a noisy landscape
-    and 0, the losses themselves, on another.
+    For each preference p, from the middle outwards and from its neighbour's solution on, OMDTchebycheff
+    descends sum_i lambda_i p_i (f_i - z_i) while lambda climbs. Every iterate is judged for all preferences
+    by max_i p_i (f_i - z_i), and the best for each is kept. What judges is the running mean of the losses,
+    with weight `memory` on the past, so that one lucky batch does not count: by default 0.9 on a noisy
+    landscape and 0, the losses themselves, on another.
 
-    points: the number of preferences, whose reciprocals spread evenly. step_size, geometry: of lambda; see
-    OMDTchebycheff. reference: z, at or below the least of each loss, one number or one by name.
+    points: the number of preferences, the reciprocals of rays that spread evenly (a thousandth inwards).
+    step_size, geometry: of lambda; see OMDTchebycheff. reference: z, at or below the least of each loss, one
+    number or one by name.
 
     Use it on concave fronts and under noise. Not where copies of the model are dear.
 
-    Source: Liu et al. 2026 for each run; that runs share iterates, start from their neighbour's last, and
+    Source: Liu et al. 2026 for each run; that runs share iterates, start from their neighbour's, and
     keep the best in place of an average is ours.
 
     >>> OMDFront(points=5).step_size
@@ -58,7 +59,7 @@ class OMDFront(Solver):
     def __init__(
         self,
         *,
-        points: int = 10,
+        points: int = 11,
         step_size: float = 1.0,
         geometry: Literal["exponentiated", "projected"] = "exponentiated",
         reference: float | Mapping[str, float] = 0.0,
@@ -80,14 +81,16 @@ class OMDFront(Solver):
     ) -> Traced:
         m = len(landscape.names)
         rays = spread(m, self.points if m > 1 else 1)
-        preferences = inverted(rays)
+        preferences = inverted(inwards(rays))
         rounds = rounds_of(budget, len(rays), f"OMDFront at {len(rays)} preferences")
         model = landscape.model(seed)
         best = torch.full((len(rays),), torch.inf, dtype=torch.float64)
         kept: list[dict[str, Tensor]] = [{} for _ in rays]
         memory = (MEMORY if landscape.noisy else 0.0) if self.memory is None else self.memory
         reference, gradients = by_name(self.reference, landscape.names), 0
-        for turn, place in enumerate(in_path(rays)):
+        for turn, (place, neighbour) in enumerate(outwards(rays)):
+            if neighbour is not None:
+                model.load_state_dict(kept[neighbour])
             walker, rule = Walker(landscape, model, learning_rate), self._rule()
             mean, weight = torch.zeros(m, dtype=torch.float64), 0.0
             for step in range(rounds):

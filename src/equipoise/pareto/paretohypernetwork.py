@@ -1,6 +1,6 @@
 """ParetoHyperNetwork: a network that gives the weights of the model for a preference."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import nn
@@ -28,19 +28,27 @@ CARD = Card(
     status="experimental",
     evidence="pareto_manifold",
 )
+SHARE = 0.1
+"""The share of the learning rate that the landscape's own optimizer takes here."""
+MakeOptimizer = Callable[[Iterable[nn.Parameter], float], torch.optim.Optimizer]
 
 
 class ParetoHyperNetwork(Learner):
     """Trains a network that turns a preference into all the weights of the model.
 
     theta = h_phi(p): three layers of `hidden` units read p, and one linear layer for each tensor of the model
-    gives it. Each step draws one p from Dirichlet(`concentration`) and takes Adam's step down
-    `scalarization`, by default the paper's linear one, sum_i p_i f_i(theta).
+    gives it. Each step draws one p from Dirichlet(`concentration`) and takes a step down `scalarization`, by
+    default the paper's linear one, sum_i p_i f_i(theta).
+
+    optimizer: parameters, learning rate -> optimizer. By default the landscape's own at a tenth of the rate:
+    a small move of h moves all the weights, so that rates which suit the model itself are too large here, and
+    with the tenth one grid serves every solver. The authors' is `torch.optim.Adam`, with a rate of 1e-4.
 
     Use it for small models. Not for large ones: the last layer has `hidden` times the model's parameters.
 
-    Source: Navon et al. 2021 (PHN-LS); sizes, Adam and the drawing as in the authors' code. Our reading: the
-    biases of the last layer start at a model's own initial weights, so that any model starts well.
+    Source: Navon et al. 2021 (PHN-LS); sizes and the drawing as in the authors' code, which offers Adam and
+    SGD. Our reading: the optimizer, and that the biases of the last layer start at a model's own initial
+    weights, so that any model starts well.
 
     >>> ParetoHyperNetwork(points=5).hidden
     100
@@ -53,11 +61,13 @@ class ParetoHyperNetwork(Learner):
         hidden: int = 100,
         concentration: float = 1.0,
         scalarization: Scalarizer | None = None,
+        optimizer: MakeOptimizer | None = None,
     ) -> None:
         super().__init__(points=points, concentration=concentration, scalarization=scalarization)
         if hidden < 1:
             raise ValueError(f"hidden is {hidden}; it must be at least 1")
         self.hidden = hidden
+        self.make_optimizer = optimizer
 
     def start(self, landscape: Landscape, model: nn.Module, seed: int) -> Conditioned:
         return Hypernetwork(landscape.names, trained(model), hidden=self.hidden)
@@ -65,4 +75,6 @@ class ParetoHyperNetwork(Learner):
     def optimizer(
         self, landscape: Landscape, parameters: Iterable[nn.Parameter], learning_rate: float
     ) -> torch.optim.Optimizer:
-        return torch.optim.Adam(parameters, lr=learning_rate)
+        if self.make_optimizer is None:
+            return super().optimizer(landscape, parameters, SHARE * learning_rate)
+        return self.make_optimizer(parameters, learning_rate)

@@ -51,7 +51,7 @@ class ParetoMTL(RaySolver):
     def __init__(
         self,
         *,
-        points: int = 10,
+        points: int = 11,
         initial: float = 0.2,
         reference: float | Mapping[str, float] = 0.0,
     ) -> None:

@@ -55,7 +55,7 @@ class PMGDA(RaySolver):
     def __init__(
         self,
         *,
-        points: int = 10,
+        points: int = 11,
         sigma: float = 0.8,
         tolerance: float = 0.01,
         reference: float | Mapping[str, float] = 0.0,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from equipoise.core.directions import inverted, spread
+from equipoise.core.directions import inverted, inwards, spread
 from equipoise.core.keyed import by_name
 from equipoise.pareto.landscape import Landscape
 from equipoise.pareto.solver import Heard, Solver, Traced, rounds_of, starts
@@ -20,13 +20,14 @@ class RaySolver(Solver):
     """n walkers, one after the other, each with a ray of losses of its own, spread over all directions.
 
     A subclass defines `guide`: how a walker on a ray weighs its directions. A round of a walker costs m
-    gradients. `Front.weights` are the reciprocals of the rays, so that what weighs more is lower.
+    gradients. `Front.weights` are the reciprocals of the rays, so that what weighs more is lower; of the rays
+    drawn a thousandth inwards, so that no two are the same.
 
     points: the number of rays. reference: what is subtracted from the losses before they are set against a
     ray, one number or one for each objective by name; the losses' lower bound or a little less.
     """
 
-    def __init__(self, *, points: int = 10, reference: float | Mapping[str, float] = 0.0) -> None:
+    def __init__(self, *, points: int = 11, reference: float | Mapping[str, float] = 0.0) -> None:
         if points < 1:
             raise ValueError(f"points is {points}; seek at least one")
         self.points = points
@@ -56,7 +57,7 @@ class RaySolver(Solver):
                 heard((place + (step + 1) / rounds) / len(rays))
             solutions.append(walker.tensors())
             gradients += walker.count
-        return Traced(solutions, inverted(rays), gradients)
+        return Traced(solutions, inverted(inwards(rays)), gradients)
 
     def checked(self, losses: Tensor, names: tuple[str, ...]) -> Tensor:  # (m,) -> (m,)
         """The losses above the reference; refuses what is not finite. A subclass may refuse more."""

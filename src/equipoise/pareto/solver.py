@@ -52,23 +52,30 @@ class Solver(ABC):
         """The front that the solver finds within a budget of gradients.
 
         gaps: also measure how far each solution is from Pareto stationarity, the length of the min-norm
-            point over that of the mean gradient: 0 is stationary. Kept in `front.record["gaps"]`.
+            point over that of the mean gradient: 0 is stationary. Kept in `front.record["gaps"]`, but for one
+            objective, where it says nothing.
+
+        torch's own generator is seeded throughout, so that dropout too is the same for a seed, and left as it
+        was.
 
         Raises ValueError for a rate that is not positive and a budget too small for one round.
         """
         if not learning_rate > 0:
             raise ValueError(f"learning_rate is {learning_rate}; it must be positive")
+        gaps = gaps and len(landscape.names) > 1
         start = time.perf_counter()
         landscape.seed(seed)
-        found = self.solve(landscape, budget=budget, learning_rate=learning_rate, seed=seed, heard=heard)
-        seconds = time.perf_counter() - start
-        model = landscape.model(seed)
         points, stationarity = [], []
-        for solution in found.solutions:
-            model.load_state_dict(solution)
-            points.append(landscape.evaluate(model))
-            if gaps:
-                stationarity.append(landscape.gap(model))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            found = self.solve(landscape, budget=budget, learning_rate=learning_rate, seed=seed, heard=heard)
+            seconds = time.perf_counter() - start
+            model = landscape.model(seed)
+            for solution in found.solutions:
+                model.load_state_dict(solution)
+                points.append(landscape.evaluate(model))
+                if gaps:
+                    stationarity.append(landscape.gap(model))
         record: dict[str, Any] = {
             "solver": type(self).__name__,
             "seed": seed,

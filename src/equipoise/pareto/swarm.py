@@ -14,7 +14,7 @@ class Swarm(Solver):
     points: the number of walkers, and of solutions.
     """
 
-    def __init__(self, *, points: int = 10) -> None:
+    def __init__(self, *, points: int = 11) -> None:
         if points < 1:
             raise ValueError(f"points is {points}; seek at least one")
         self.points = points

@@ -10,7 +10,7 @@ import torch
 from scipy.optimize import nnls
 from torch import Tensor, nn
 
-from equipoise.core.directions import das_dennis
+from equipoise.core.directions import das_dennis, far_apart
 from equipoise.core.indicators import nondominated
 from equipoise.pareto.landscape import Landscape
 
@@ -127,18 +127,14 @@ def simplex(m: int, n: int) -> Tensor:  # -> (n, m)
         return das_dennis(m, partitions)
     partitions = next(h for h in count(partitions) if comb(h + m - 1, m - 1) >= 10 * n)
     pool = das_dennis(m, partitions)
-    return pool[torch.from_numpy(far_apart(pool.numpy(), n))]
+    return pool[torch.from_numpy(far_apart_in_ranges(pool.numpy(), n))]
 
 
-def far_apart(points: np.ndarray, n: int) -> np.ndarray:  # (k, m) -> (n,)
-    """The places of n points, chosen one by one, each the farthest from those before it."""
+def far_apart_in_ranges(points: np.ndarray, n: int) -> np.ndarray:  # (k, m) -> (n,)
+    """The places of n points far apart, each coordinate in units of its range; the least in the first comes
+    first."""
     scaled = (points - points.min(0)) / np.maximum(points.max(0) - points.min(0), 1e-300)
-    chosen = [int(scaled[:, 0].argmin())]
-    distance = np.linalg.norm(scaled - scaled[chosen[0]], axis=1)
-    while len(chosen) < n:
-        chosen.append(int(distance.argmax()))
-        distance = np.minimum(distance, np.linalg.norm(scaled - scaled[chosen[-1]], axis=1))
-    return np.array(chosen)
+    return far_apart(scaled, n, [int(scaled[:, 0].argmin())])
 
 
 def _place(model: nn.Module) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from equipoise.core.indicators import nondominated
-from equipoise.pareto.landscapes.analytic import Analytic, far_apart, padded, power, simplex, whole
+from equipoise.pareto.landscapes.analytic import Analytic, far_apart_in_ranges, padded, power, simplex, whole
 
 
 class DTLZ(Analytic):
@@ -155,7 +155,7 @@ class DTLZ7(DTLZ):
         places = padded(torch.cartesian_prod(*axes).reshape(-1, self.m - 1), 0.0, len(self.lower))
         points = self.values(places).numpy()
         kept = nondominated(points).nonzero()[0]
-        return places[kept[far_apart(points[kept], n)]]
+        return places[kept[far_apart_in_ranges(points[kept], n)]]
 
 
 def products(inner: Tensor, outer: Tensor) -> Tensor:  # (..., m - 1), (..., m - 1) -> (..., m)
