@@ -10,7 +10,7 @@ import pytest
 from tests.study.synthetic import ADAPTIVE, RULES, Synthetic
 
 from equipoise.study.analysis import analyse
-from equipoise.study.picture import save_picture
+from equipoise.study.picture import _together, save_picture
 from equipoise.study.report import summary, write_report
 from equipoise.study.results import Run
 
@@ -288,6 +288,11 @@ def test_the_command_line_reports_a_real_run_folder(store, trainer, capsys):
     assert "3 of" in err
     report(store.folder, as_json=True)
     assert json.loads(capsys.readouterr().out)["table"][0]["rule"] == "Mean"
+
+
+def test_a_method_far_from_all_others_does_not_stretch_the_picture():
+    assert _together([0.90, 0.91, 0.92, 0.93, 0.2]) == [0.90, 0.91, 0.92, 0.93]
+    assert _together([0.2, 0.9]) == [0.2, 0.9]
 
 
 def test_the_picture_is_one_svg_that_names_the_leader_and_mean(runs, tmp_path):

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from html import escape
 from math import ceil, floor, log10
 from pathlib import Path
+from statistics import quantiles
 
 from equipoise.core import palette
 from equipoise.core.atomic import write
 from equipoise.study.analysis import BASELINE, Analysis, Row, analyse
 from equipoise.study.parts import file_name
 from equipoise.study.results import Run
-from equipoise.study.wording import percent, spread
+from equipoise.study.wording import count, percent, spread
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 760, 440, 74, 28, 64, 58
 LINE = 22  # height of a line of the ranking
@@ -53,6 +54,15 @@ def _plane(analysis: Analysis, rows: Sequence[Row]) -> str:
         parts.append(_dot(across, up, colour, 6 if rank else 4, 1))
         if rank:
             named.append((up, across, row.label, colour))
+    outside = sum(
+        not all(
+            axis.holds(row.metrics[k].mean) for axis, k in zip((x, y), analysis.run.objectives, strict=True)
+        )
+        for row in rows
+    )
+    if outside:
+        words = f"{count(outside, 'method')} far outside {'is' if outside == 1 else 'are'} not shown"
+        parts.append(_text(WIDTH - 20, 48, words, palette.MUTED, "end"))
     lowest = -float("inf")
     for up, across, label, colour in sorted(named):
         lowest = max(up, lowest + APART)
@@ -96,8 +106,10 @@ class _Axis:
         name = run.objectives[k]
         self.metric = run.metrics[name]
         self.title = f"{name}: {self.metric.name} ({self.metric.better} is better)"
-        values = [r.metrics[name].mean for r in analysis.rows if r.score is not None]
-        values += [p.values[k] for p in analysis.points if p.chosen and p.front]
+        rows = [r for r in analysis.rows if r.score is not None]
+        front = [p.values[k] for p in analysis.points if p.chosen and p.front]
+        values = _together([*(r.metrics[name].mean for r in rows), *front])
+        values += [r.metrics[name].mean for r in rows if _role(analysis, r)[1]]
         pad = 0.08 * (max(values) - min(values)) or 0.01 * abs(values[0]) or 1.0
         self.low, self.high = min(values) - pad, max(values) + pad
 
@@ -140,6 +152,19 @@ class _Axis:
         places = max(0, -floor(log10(step)))
         first, last = ceil(self.low / step), floor(self.high / step)
         return [(i * step, f"{i * step:.{places}f}".replace("-", "−")) for i in range(first, last + 1)]
+
+
+def _together(values: list[float]) -> list[float]:
+    """The values without those far from the rest, by three times the distance of the quartiles.
+
+    >>> _together([0.90, 0.91, 0.92, 0.93, 0.2])
+    [0.9, 0.91, 0.92, 0.93]
+    """
+    if len(values) < 4:
+        return values
+    low, _, high = quantiles(values, n=4, method="inclusive")
+    reach = 3 * (high - low)
+    return [value for value in values if low - reach <= value <= high + reach]
 
 
 def _role(analysis: Analysis, row: Row) -> tuple[str, int]:
