@@ -30,7 +30,11 @@ from equipoise.scalarization import SmoothTchebycheff
 
 TUNING = 1000  # the seed of tuning; those that are reported start at 0
 ANALYTIC = ("zdt1", "zdt2", "zdt3", "dtlz2", "vlmop2")
-REAL = {"digits-pairs": {"pairs": 2560}, "adult": {}}
+REAL: Mapping[str, Mapping[str, Any]] = {
+    "digits-pairs": {"pairs": 2560},
+    "mnist-pairs": {"judged": 2000, "channels": 4, "width": 32},
+    "adult": {},
+}
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Fronts by one model: the line between two networks, a hypernetwork, low-rank updates, mixtures.
 
 Dimitriadis, Frossard and Fleuret, ICML 2023 (arXiv 2210.09759); Navon et al., ICLR 2021 (2010.04104); Chen
-and Kwok, ICML 2024 (2407.20734); Li et al., ICLR 2025 (2406.07529). Two overlaid digits (digits-pairs),
-income against parity (adult). On trial:
+and Kwok, ICML 2024 (2407.20734); Li et al., ICLR 2025 (2406.07529). Two overlaid digits (digits-pairs,
+and mnist-pairs with a small network), income against parity (adult). On trial:
 
 (a) The line between the two networks of ParetoManifold holds a front with more hypervolume than 11 solutions
     of linear scalarisation, each started from its neighbour's, at equal gradients.
@@ -36,7 +36,7 @@ from equipoise.pareto import (
     Solver,
     Training,
 )
-from equipoise.problems import Adult, DigitsPairs
+from equipoise.problems import Adult, DigitsPairs, MnistPairs
 
 RECORDED: dict[str, Verdict] = {
     "a": "inconclusive",
@@ -66,13 +66,23 @@ SOLVERS: dict[str, Callable[[], Solver]] = {
     LOW: lambda: LowRankFront(points=POINTS, window=1, monotony=0.0),
     MIXED: lambda: AmortizedFront(points=POINTS),
 }
-REFERENCES = {"digits-pairs": (log(10), log(10)), "adult": (log(2), 0.3)}
+REFERENCES = {
+    "digits-pairs": (log(10), log(10)),
+    "mnist-pairs": (log(10), log(10)),
+    "adult": (log(2), 0.3),
+}
 
 
 def experiment(fast: bool) -> Iterator[Table | Claim]:
     digits = DigitsPairs(pairs=512, judged=128, width=8) if fast else DigitsPairs()
     problems: dict[str, Problem] = (
-        {"digits-pairs": digits} if fast else {"digits-pairs": digits, "adult": Adult()}
+        {"digits-pairs": digits}
+        if fast
+        else {
+            "digits-pairs": digits,
+            "mnist-pairs": MnistPairs(judged=2000, channels=4, width=32),
+            "adult": Adult(),
+        }
     )
     budget, seeds = (33, range(2)) if fast else (BUDGET, SEEDS)
     fronts: dict[str, dict[str, list[Front]]] = {}
