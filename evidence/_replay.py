@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 import equipoise
 from equipoise import Evaluations
-from equipoise.aggregation import DualProj
+from equipoise.aggregation import GEM, DualProj
 
 BATCH = 64
 PER_CLASS = 200  # images of each class of a finished task that are kept for replay
 HIDDEN = 128
 
-METHODS = ("replay", "projection")
+METHODS = ("replay", "projection", "GEM")
 NEW_ALONE = {"new": 1.0, "memory": 0.0}
 
 
@@ -35,17 +35,23 @@ class Learner:
     method: str
     rate: float
     generator: torch.Generator
-    memory: list[Images] = field(default_factory=list)
+    memory: dict[str, list[Images]] = field(default_factory=dict)  # of each finished task
 
     def step(self, data: Images) -> None:
-        """One step on new and remembered data: the mean of both losses, or the new gradient projected."""
+        """One step on new and remembered data: the mean of both losses, or the new gradient projected.
+
+        GEM has one loss for each finished task, the others one for all.
+        """
         losses = {"new": self._loss(data)}
-        if self.memory:
-            kept = Images(torch.cat([m.x for m in self.memory]), torch.cat([m.y for m in self.memory]))
-            losses["memory"] = self._loss(kept)
+        if self.method == "GEM":
+            losses |= {name: self._loss(joined(kept)) for name, kept in self.memory.items()}
+        elif self.memory:
+            losses["memory"] = self._loss(joined([one for kept in self.memory.values() for one in kept]))
         self.model.zero_grad()
         if self.method == "projection" and self.memory:
             equipoise.backward(losses, DualProj(), preference=NEW_ALONE)
+        elif self.method == "GEM" and self.memory:
+            equipoise.backward(losses, GEM(primary="new"))
         else:
             torch.stack(list(losses.values())).mean().backward()
         with torch.no_grad():
@@ -54,18 +60,23 @@ class Learner:
 
     def remember(self, task: Task) -> None:
         classes = task.train.y.unique().tolist()
-        for digit in classes:
-            self.memory.append(task.train.of((digit,)).some(PER_CLASS, self.generator))
+        self.memory[task.name] = [
+            task.train.of((digit,)).some(PER_CLASS, self.generator) for digit in classes
+        ]
 
     def fork(self) -> "Learner":
         """The same learner again, going on by itself."""
         generator = torch.Generator()
         generator.set_state(self.generator.get_state())
-        return Learner(deepcopy(self.model), self.method, self.rate, generator, list(self.memory))
+        return Learner(deepcopy(self.model), self.method, self.rate, generator, dict(self.memory))
 
     def _loss(self, data: Images) -> Tensor:
         picks = torch.randint(len(data), (BATCH,), generator=self.generator)
         return nn.functional.cross_entropy(self.model(data.x[picks].flatten(1)), data.y[picks])
+
+
+def joined(parts: Sequence[Images]) -> Images:
+    return Images(torch.cat([part.x for part in parts]), torch.cat([part.y for part in parts]))
 
 
 def learner(side: int, method: str, rate: float, seed: int) -> Learner:
