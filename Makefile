@@ -50,8 +50,8 @@ docs: $(VENV)/.dev ## the documentation, to site/
 	$(BIN)/mkdocs build --strict
 
 .PHONY: bench
-bench: $(VENV)/.base ## the cost of a step, of the engine and of the solvers, to benchmarks/results.json and docs/benchmarks.md
-	for name in engine solvers steps; do $(BIN)/python -m benchmarks.$$name; done
+bench: $(VENV)/.base ## the cost of a step, the engine, the solvers, merging and scores, to benchmarks/results.json and docs/benchmarks.md
+	for name in engine solvers steps merging transferability; do $(BIN)/python -m benchmarks.$$name; done
 
 .PHONY: bench-peers
 bench-peers: $(VENV)/.peers bench ## the same with TorchJD beside

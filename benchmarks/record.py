@@ -14,7 +14,13 @@ import equipoise
 from equipoise.core.atomic import write
 
 ROOT = Path(__file__).parent.parent
-TITLES = {"engine": "The engine", "solvers": "The solvers", "steps": "Every rule"}
+TITLES = {
+    "engine": "The engine",
+    "solvers": "The solvers",
+    "steps": "Every rule",
+    "merging": "Merging",
+    "transferability": "Transferability",
+}
 Facts = dict[str, str | int]
 
 

@@ -60,11 +60,12 @@ def rules() -> str:
             facts = (_linked(room, card), card.shape, _text(card.summary), promises, card.status)
             lines.append(f"| {' | '.join(facts)} |")
         lines.append("")
-    lines += ["## pareto\n", "| solver | what it does | for | status |", "| --- | --- | --- | --- |"]
-    for card in cards("pareto").values():
-        facts = (_linked("pareto", card), _text(card.summary), _text(card.use), card.status)
-        lines.append(f"| {' | '.join(facts)} |")
-    lines.append("")
+    for room, kind in (("pareto", "solver"), ("merging", "method"), ("transferability", "score")):
+        lines += [f"## {room}\n", f"| {kind} | what it does | for | status |", "| --- | --- | --- | --- |"]
+        for card in cards(room).values():
+            facts = (_linked(room, card), _text(card.summary), _text(card.use), card.status)
+            lines.append(f"| {' | '.join(facts)} |")
+        lines.append("")
     lines += ["## problems\n", "| problem | what it is | for |", "| --- | --- | --- |"]
     lines += [f"| `{c.name}` | {_text(c.summary)} | {_text(c.use)} |" for c in cards("problems").values()]
     lines += ["\n## Guarantees\n", "| guarantee | meaning |", "| --- | --- |"]

@@ -12,12 +12,19 @@ from equipoise.core.card import cards
 FACES = public()
 
 
-@pytest.mark.parametrize("room", ["aggregation", "scalarization", "pareto"])
+@pytest.mark.parametrize("room", ["aggregation", "scalarization", "pareto", "merging"])
 def test_every_card_is_exported_under_its_name(room: str):
     assert set(cards(room)) - set(FACES[f"equipoise.{room}"]) == set()
 
 
-@pytest.mark.parametrize("room", ["aggregation", "scalarization", "pareto", "problems"])
+def test_every_score_is_exported_under_its_name_in_lower_case():
+    exported = {name.lower() for name in FACES["equipoise.transferability"]}
+    assert {name.lower() for name in cards("transferability")} - exported == set()
+
+
+@pytest.mark.parametrize(
+    "room", ["aggregation", "scalarization", "pareto", "merging", "transferability", "problems"]
+)
 def test_a_card_stands_in_the_file_of_its_name(room: str):
     folder = Path(equipoise.__file__).parent / room
     files = {path.stem for path in folder.glob("*.py")}

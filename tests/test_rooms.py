@@ -54,7 +54,7 @@ def test_exports_stand_in_the_order_of_their_files(room):
     assert files == sorted(files)
 
 
-@pytest.mark.parametrize("room", [*ROOMS, "pareto"])
+@pytest.mark.parametrize("room", [*ROOMS, "pareto", "merging", "transferability"])
 def test_cards_say_what_a_reader_needs(room):
     for name, card in cards(room).items():
         for guarantee in card.guarantees:

@@ -1,8 +1,10 @@
 from . import aggregation as aggregation
+from . import merging as merging
 from . import pareto as pareto
 from . import problems as problems
 from . import scalarization as scalarization
 from . import testing as testing
+from . import transferability as transferability
 from .core.accumulate import Accumulator as Accumulator
 from .core.backward import backward as backward
 from .core.bundle import Bundle as Bundle

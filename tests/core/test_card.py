@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from equipoise.core.card import Card, cards, parse_guarantee, read_card
+from equipoise.core.card import Card, card, cards, parse_guarantee, read_card
 
 TEXT = """
 CARD = Card(name="Toy", shape="gramian", summary="x " "y", guarantees=("HOMOGENEOUS(1)", "SIMPLEX"),
@@ -34,8 +34,8 @@ def test_guarantees_are_known_words():
     with pytest.raises(ValueError, match="no guarantee 'NICE'"):
         parse_guarantee("NICE")
     for room in ("aggregation", "scalarization"):
-        for card in cards(room).values():
-            assert all(parse_guarantee(guarantee) for guarantee in card.guarantees), card.name
+        for one in cards(room).values():
+            assert all(parse_guarantee(guarantee) for guarantee in one.guarantees), one.name
 
 
 def test_reading_cards_does_not_import_torch():
@@ -52,3 +52,9 @@ def test_a_card_is_frozen():
     card = Card(name="Toy", shape="row", summary="")
     with pytest.raises(AttributeError):
         card.name = "Other"  # type: ignore[misc]
+
+
+def test_one_card_is_found_by_its_name_in_any_case():
+    assert card("aggregation", "upgrad") == card("aggregation", "UPGrad") == cards("aggregation")["UPGrad"]
+    assert card("aggregation", "../core/card") is None
+    assert card("aggregation", "nothing") is None

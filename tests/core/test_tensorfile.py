@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from equipoise.core.tensorfile import DTYPES, TensorFile, write_tensors
+from equipoise.core.tensorfile import DTYPES, TensorFile, named, write_tensors
 
 TENSORS = {
     "zulu": torch.tensor([[1.0, -2.5], [float("nan"), float("inf")]]),
@@ -159,6 +160,16 @@ def test_a_folder_with_one_file_is_that_file(tmp_path: Path):
     assert list(TensorFile(tmp_path)) == ["w"]
 
 
+@pytest.mark.parametrize("complete", [True, False])
+def test_one_file_goes_before_an_index_that_was_left_beside_it(tmp_path: Path, complete: bool):
+    """As `from_pretrained` of transformers reads a folder that was saved twice."""
+    shards(tmp_path)
+    save_file({"w": torch.ones(1)}, tmp_path / "model.safetensors")
+    if not complete:
+        (tmp_path / "model-00002-of-00002.safetensors").unlink()
+    assert list(TensorFile(tmp_path)) == ["w"]
+
+
 def test_a_missing_shard_is_named(tmp_path: Path):
     shards(tmp_path)
     (tmp_path / "model-00002-of-00002.safetensors").unlink()
@@ -289,3 +300,86 @@ def test_a_header_whose_length_begins_as_a_pickle_does_is_read(tmp_path, start):
     header = b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'.ljust(length)
     path.write_bytes(length.to_bytes(8, "little") + header + bytes(4))
     assert TensorFile(path)["a"].tolist() == [0.0]
+
+
+def test_without_a_memory_map_every_dtype_reads_the_same(tmp_path: Path):
+    path = tmp_path / "all.safetensors"
+    write_tensors(path, TENSORS.items())
+    mapped, read = TensorFile(path), TensorFile(path, memory_map=False)
+    assert list(mapped) == list(read)
+    assert all(same(read[name], mapped[name]) for name in mapped)
+    assert all(same(read.part(name, 1, 3), mapped.part(name, 1, 3)) for name in ("zulu", "alpha", "flags"))
+    assert read.files == (path,)
+
+
+@pytest.mark.parametrize(
+    ("paths", "names"),
+    [
+        (["x/a.safetensors", "x/b"], ["a", "b"]),
+        (["a/model.safetensors", "b/model.safetensors.index.json"], ["a", "b"]),
+        (["a/last/model.safetensors", "b/last/model.safetensors"], ["a", "b"]),
+        (["a/1/m", "a/2/m", "b/1/m"], ["a/1", "2", "b/1"]),
+        (["a/m", "b/m", "n"], ["a/m", "b/m", "n"]),
+        (["m", "m.safetensors"], ["m", "m.safetensors"]),
+        (["."], ["here"]),
+        (["../here", "../there"], ["here", "there"]),
+        ([".safetensors"], [".safetensors"]),
+        ([], []),
+    ],
+)
+def test_models_are_named_by_what_tells_their_paths_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, paths: list[str], names: list[str]
+):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert named(paths) == dict(zip(names, paths, strict=True))
+    assert list(named([Path(path).absolute() for path in paths])) == names
+    with pytest.raises(ValueError, match="checkpoints repeat"):
+        named(["a", "./b/../a"])
+
+
+def test_threads_read_side_by_side(tmp_path: Path):
+    path, numbers = tmp_path / "m.safetensors", torch.arange(1 << 20, dtype=torch.int32)
+    write_tensors(path, [("flag", torch.ones(1, dtype=torch.bool)), ("w", numbers)])
+    file = TensorFile(path, memory_map=False)
+    with ThreadPoolExecutor(4) as pool:
+        parts = list(pool.map(lambda i: file.part("w", i << 14, (i + 1) << 14), range(64)))
+    assert torch.equal(torch.cat(parts), numbers)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"dtype": "F32", "shape": [2], "data_offsets": [0, 4]},
+        {"dtype": "F32", "shape": [2], "data_offsets": [4, 12]},
+        {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]},
+        {"dtype": "F32", "shape": [2]},
+        {"dtype": "F32", "shape": "two", "data_offsets": [0, 8]},
+        [],
+    ],
+)
+@pytest.mark.parametrize("memory_map", [True, False])
+def test_a_header_that_does_not_fit_its_file_is_refused(tmp_path: Path, entry: object, memory_map: bool):
+    header = json.dumps({"w": entry}).encode()
+    path = tmp_path / "m.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(8))
+    with pytest.raises(ValueError, match=r"m.safetensors: not a readable safetensors file"):
+        TensorFile(path, memory_map=memory_map)
+
+
+@pytest.mark.parametrize("content", [b"", b"short", b"\xff" * 64, b"\x08" + b"\0" * 7 + b"notjson!"])
+def test_without_a_memory_map_the_same_is_refused(tmp_path: Path, content: bytes):
+    path = tmp_path / "m.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"m.safetensors: not a readable safetensors file"):
+        TensorFile(path, memory_map=False)
+
+
+def test_a_file_that_is_cut_after_it_was_opened_is_told(tmp_path: Path):
+    path = tmp_path / "m.safetensors"
+    write_tensors(path, [("w", torch.ones(100))])
+    file = TensorFile(path, memory_map=False)
+    os.truncate(path, path.stat().st_size - 4)
+    assert file.part("w", 0, 99).sum() == 99
+    with pytest.raises(ValueError, match="tensor 'w' ends before its length"):
+        file["w"]

@@ -7,15 +7,18 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-Shape = Literal["gramian", "row", "scalarizer", "transform", "wrapper", "front", "system", "problem"]
+Shape = Literal[
+    "gramian", "row", "scalarizer", "transform", "wrapper", "front", "system", "problem", "merge", "score"
+]
 """The shapes of rule, then what is no rule: a wrapper of a model, a solver that gives a front, a system
-around the loop (an optimizer, a sampler, a schedule, a regulariser), a problem."""
+around the loop (an optimizer, a sampler, a schedule, a regulariser), a problem, a way to merge models, a
+score of models."""
 
 RULE_SHAPES: tuple[Shape, ...] = ("gramian", "row", "scalarizer")
 """Those that `backward` takes as they are."""
 
 RULE_ROOMS = ("aggregation", "scalarization")
-ROOMS = (*RULE_ROOMS, "pareto", "problems")
+ROOMS = (*RULE_ROOMS, "pareto", "merging", "transferability", "problems")
 
 GUARANTEES = {
     "PERMUTATION": "reordering the objectives reorders the weights and nothing else",
@@ -33,6 +36,7 @@ GUARANTEES = {
     "STATEFUL": "advances in `update`",
     "LEARNABLE": "has parameters that the optimizer trains",
     "RANDOM": "draws from its own seeded generator",
+    "FEATURE_SCALE_INVARIANT": "a positive factor on all features does not change the score",
 }
 _GUARANTEE = re.compile(r"([A-Z_]+)(?:\((-?[\d.]+)\))?")
 
@@ -42,8 +46,9 @@ class Card:
     """The facts about one method; every field is a literal.
 
     `guarantees` are names from `GUARANTEES`, `HOMOGENEOUS(k)` with its degree k. `single` says what
-    one objective alone gets. `status` is "main" where the values were checked against the paper or
-    a peer, "experimental" where they are our reading. `evidence` names a script in `evidence/`.
+    one objective alone gets. `needs` is what a score asks for (features, labels ...). `status` is
+    "main" where the values were checked against the paper or a peer, "experimental" where they are our
+    reading. `evidence` names a script in `evidence/`.
     """
 
     name: str
@@ -57,6 +62,7 @@ class Card:
     arxiv: str = ""
     doi: str = ""
     guarantees: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
     single: str = ""
     cost: str = ""
     use: str = ""
@@ -101,8 +107,19 @@ def read_card(path: Path) -> Card | None:
 
 
 @cache
+def card(room: str, name: str) -> Card | None:
+    """The card of this name, in whatever case, from its own file alone; None where there is none."""
+    path = _folder(room) / f"{name.lower()}.py"
+    found = read_card(path) if name.isidentifier() and path.is_file() else None
+    return found if found is not None and found.name.lower() == name.lower() else None
+
+
+@cache
 def cards(room: str) -> dict[str, Card]:
     """The cards of one of `ROOMS`, by name."""
-    folder = Path(__file__).parent.parent / room
-    found = (read_card(path) for path in sorted(folder.glob("*.py")))
+    found = (read_card(path) for path in sorted(_folder(room).glob("*.py")))
     return {card.name: card for card in found if card is not None}
+
+
+def _folder(room: str) -> Path:
+    return Path(__file__).parent.parent / room

@@ -1,6 +1,6 @@
 """Errors that name what is at fault, and the neighbours of a name that does not exist."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 
@@ -29,6 +29,17 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     near = [folded[k] for k in get_close_matches(name.lower(), folded, n=3, cutoff=0.5)]
     hint = f"nearest: {', '.join(near)}" if near else f"known: {', '.join(known) or 'none'}"
     return f"no {kind} is called {name!r}; {hint}"
+
+
+def check_choice(option: str, value: object, choices: Sequence[object]) -> None:
+    """Raise ValueError where an option is none of its choices.
+
+    >>> check_choice("order", "sidewise", ("up", "down"))
+    Traceback (most recent call last):
+    ValueError: order is 'sidewise'; choices are 'up', 'down'
+    """
+    if value not in choices:
+        raise ValueError(f"{option} is {value!r}; choices are {', '.join(map(repr, choices))}")
 
 
 class VerificationFailed(RuntimeError):

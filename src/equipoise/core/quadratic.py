@@ -160,7 +160,7 @@ class QuadraticFront:
             raise ValueError(f"the input {places[outside][0].tolist()} lies outside {domain}")
 
     def _fit(self) -> None:
-        features = _features(self._unit(self.inputs.numpy()))[:, 1:]
+        features = quadratic_features(self.unit(self.inputs.numpy()))[:, 1:]
         losses = self.losses.numpy()
         middle, centre = features.mean(0), losses.mean(0)
         left, sizes, right = np.linalg.svd(features - middle, full_matrices=False)
@@ -190,17 +190,17 @@ class QuadraticFront:
         missed = np.sqrt(((residual / free[:, None]) ** 2).mean(0))
         return np.where(spreads > 0, missed / np.where(spreads > 0, spreads, 1.0), 0.0)
 
-    def _unit(self, places: Array) -> Array:
+    def unit(self, places: Array) -> Array:
         """Places of the domain from -1 to 1 in each input."""
         return 2 * (places - self.low) / (self.high - self.low) - 1
 
     def _values(self, places: Array) -> Array:  # (..., k) -> (..., m)
-        unit = self._unit(places)
+        unit = self.unit(places)
         squares = np.einsum("...i,mij,...j->...m", unit, self._square, unit)
         return self._constant + unit @ self._linear.T + squares
 
     def _slopes(self, places: Array) -> Array:  # (..., k) -> (..., m, k)
-        slopes = self._linear + 2 * np.einsum("mij,...j->...mi", self._square, self._unit(places))
+        slopes = self._linear + 2 * np.einsum("mij,...j->...mi", self._square, self.unit(places))
         return slopes * 2 / (self.high - self.low)
 
     def _candidates(self) -> Array:
@@ -261,9 +261,9 @@ class QuadraticFront:
 
     def _unknown(self, places: Tensor) -> Tensor:  # (n, k) -> (at most n, k)
         """The places that are not among the evaluated ones or each other."""
-        known = list(self._unit(self.inputs.numpy()))
+        known = list(self.unit(self.inputs.numpy()))
         fresh = []
-        for place, unit in zip(places, self._unit(places.numpy()), strict=True):
+        for place, unit in zip(places, self.unit(places.numpy()), strict=True):
             if min(np.abs(np.stack(known) - unit).max(1)) > REACH:
                 known.append(unit)
                 fresh.append(place)
@@ -295,6 +295,7 @@ def design(k: int, n: int, *, simplex: bool = False, seed: int = 0) -> Tensor:  
     return torch.cat([chosen, drawn[: n - len(chosen)]])
 
 
-def _features(unit: Array) -> Array:  # (n, k) -> (n, 1 + k + k(k + 1)/2)
+def quadratic_features(unit: Array) -> Array:  # (n, k) -> (n, 1 + k + k(k + 1)/2)
+    """Constant, inputs and their products."""
     rows, columns = np.triu_indices(unit.shape[1])
     return np.column_stack([np.ones(len(unit)), unit, unit[:, rows] * unit[:, columns]])

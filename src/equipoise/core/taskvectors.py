@@ -8,7 +8,7 @@ from torch import Tensor
 
 from equipoise.core.bundle import Bundle
 from equipoise.core.errors import NonFiniteDirection, unknown
-from equipoise.core.tensorfile import TensorFile
+from equipoise.core.tensorfile import TensorFile, named
 
 _SHOWN = 10
 
@@ -21,7 +21,7 @@ def task_vectors(checkpoints: Mapping[str, str | Path] | Sequence[str | Path], b
     starts, whose differences mean nothing.
 
     Each path is a safetensors file, an index of shards or a Hugging Face folder. A mapping names the
-    directions; a sequence names them by file or folder, by whole path where two are called the same.
+    directions; a sequence names them by file or folder, or by the end of the path that tells them apart.
     Headers alone are read here: a block is subtracted when asked for, in float32, or in float64 where
     base or checkpoint holds float64. Blocks are the base's floating-point tensors in its order;
     integer and boolean tensors (counters, indices, masks) are left out wherever they stand. A
@@ -41,7 +41,7 @@ def task_vectors(checkpoints: Mapping[str, str | Path] | Sequence[str | Path], b
     """
     if isinstance(checkpoints, str | Path):
         raise TypeError(f"checkpoints is the one path {checkpoints}; give a sequence or mapping of paths")
-    paths = dict(checkpoints) if isinstance(checkpoints, Mapping) else _named(checkpoints)
+    paths = dict(checkpoints) if isinstance(checkpoints, Mapping) else named(checkpoints)
     origin = TensorFile(base)
     files = {name: TensorFile(path) for name, path in paths.items()}
     return Bundle(list(files), _Differences(origin, files))
@@ -106,12 +106,3 @@ class _Differences(Mapping[str, Tensor]):
 def _raise_unless_finite(values: Tensor, block: str, file: TensorFile, names: Iterable[str]) -> None:
     if not bool(values.isfinite().all()):
         raise NonFiniteDirection(names, f"tensor {block!r} of {file.path} holds NaN or infinity")
-
-
-def _named(paths: Sequence[str | Path]) -> dict[str, str | Path]:
-    stems = [Path(path).name.removesuffix(".index.json").removesuffix(".safetensors") for path in paths]
-    names = stems if len(set(stems)) == len(stems) else [str(path) for path in paths]
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise ValueError(f"checkpoints repeat: {', '.join(repeated)}; name them by a mapping")
-    return dict(zip(names, paths, strict=True))
