@@ -36,11 +36,11 @@ def peak(function, *arguments, **options):
         tracemalloc.stop()
 
 
-@pytest.mark.parametrize("shape", [(90, 6), (30, 40), (20, 100)])
+@pytest.mark.parametrize(("n", "d"), [(90, 6), (30, 40), (20, 100)])
 @pytest.mark.parametrize("components", [32, None])
-def test_parc_does_not_see_rounding_nor_order(shape, components):
+def test_parc_does_not_see_rounding_nor_order(n, d, components):
     """Of rank 6, or of no more samples than components."""
-    x, y = clouds(*shape, 1.5)
+    x, y = clouds(n, d, 1.5)
     wide = x if len(x) < 90 else x @ np.random.default_rng(1).standard_normal((6, 50))
     value = parc(wide, y, components=components)
     for seed in range(4):

@@ -95,7 +95,8 @@ def parse_guarantee(text: str) -> tuple[str, float | None]:
 
 def read_card(path: Path) -> Card | None:
     """The `CARD` of a Python file, from its syntax tree; None where the file has none."""
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+    text = path.read_text(encoding="utf-8")
+    for node in ast.parse(text).body if "CARD" in text else ():
         match node:
             case ast.Assign(targets=[ast.Name(id="CARD")], value=ast.Call(keywords=keywords)):
                 try:
