@@ -13,7 +13,8 @@ error. Claims:
 (b) With two experts, and (c) with three, the front of MAP has more hypervolume than those of both sweeps.
 (d) Accuracies are described better through a sigmoid, as the authors fit them: a higher R^2.
 
-(a) and (d) are judged with two experts and with three.
+(a) and (d) are judged with two experts and with three. (b) and (c) were one claim, inconclusive, before the
+result was seen. A front of MAP has 21 models, those of the sweeps as many as no other dominates.
 """
 
 import sys

@@ -38,6 +38,9 @@ GUARANTEES = {
     "RANDOM": "draws from its own seeded generator",
     "FEATURE_SCALE_INVARIANT": "a positive factor on all features does not change the score",
 }
+OF_SCORES = ("FEATURE_SCALE_INVARIANT",)
+"""Guarantees that scores alone make; the tests of their room hold them."""
+
 _GUARANTEE = re.compile(r"([A-Z_]+)(?:\((-?[\d.]+)\))?")
 
 
