@@ -85,3 +85,17 @@ def browser(chromium: str) -> Iterator["playwright.sync_api.Browser"]:  # noqa: 
         )
         yield started
         started.close()
+
+
+def opened_page(browser, path, selector):
+    """A page of ours in a browser, with all that it said or asked for in `heard`, itself left out."""
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.heard = []
+    page.on("console", lambda message: page.heard.append(message.text))
+    page.on("pageerror", lambda error: page.heard.append(str(error)))
+    page.on("dialog", lambda dialog: (page.heard.append(dialog.message), dialog.dismiss()))
+    page.on("request", lambda request: page.heard.append(request.url))
+    page.goto(path.as_uri())
+    page.wait_for_selector(selector)
+    page.heard.remove(path.as_uri())
+    return page

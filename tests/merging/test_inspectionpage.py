@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from tests.conftest import opened_page
 
 from equipoise.merging import inspect
 
@@ -37,15 +38,7 @@ def found():
 def opened(found, browser, tmp_path_factory):
     path = tmp_path_factory.mktemp("inspection") / "inspection.html"
     found.write(path)
-    page = browser.new_page(viewport={"width": 1280, "height": 900})
-    page.heard = []
-    page.on("console", lambda message: page.heard.append(message.text))
-    page.on("pageerror", lambda error: page.heard.append(str(error)))
-    page.on("dialog", lambda dialog: (page.heard.append(dialog.message), dialog.dismiss()))
-    page.on("request", lambda request: page.heard.append(request.url))
-    page.goto(path.as_uri())
-    page.wait_for_selector("#ranks .plotly")
-    page.heard.remove(path.as_uri())
+    page = opened_page(browser, path, "#ranks .plotly")
     yield page
     page.close()
 

@@ -4,6 +4,7 @@ import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 import pytest
+from tests.conftest import opened_page
 
 from equipoise.transferability import Sample, rank
 
@@ -26,15 +27,7 @@ def found():
 def opened(found, browser, tmp_path_factory):
     path = tmp_path_factory.mktemp("ranking") / "report.html"
     found.write(path)
-    page = browser.new_page(viewport={"width": 1280, "height": 900})
-    page.heard = []
-    page.on("console", lambda message: page.heard.append(message.text))
-    page.on("pageerror", lambda error: page.heard.append(str(error)))
-    page.on("dialog", lambda dialog: (page.heard.append(dialog.message), dialog.dismiss()))
-    page.on("request", lambda request: page.heard.append(request.url))
-    page.goto(path.as_uri())
-    page.wait_for_selector("#seconds .plotly")
-    page.heard.remove(path.as_uri())
+    page = opened_page(browser, path, "#seconds .plotly")
     yield page
     page.close()
 
