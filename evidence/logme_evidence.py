@@ -25,7 +25,8 @@ from dataclasses import dataclass
 from statistics import fmean
 
 import numpy as np
-from _encoders import SOURCES, TARGETS, WIDTHS, Course, Pool
+from _encoder_tasks import SOURCES, TARGETS
+from _encoders import WIDTHS, Course, Pool
 from _experiment import Claim, Table, Verdict, interval, run, spread, verdict
 from scipy.optimize import minimize
 from scipy.stats import multivariate_normal, weightedtau

@@ -54,6 +54,8 @@ BASE_RATE = 0.03
 BASE_STEPS = (100, 200, 400, 800, 1600)
 RATES = (0.003, 0.01, 0.03, 0.1)
 STEPS = (50, 400)
+POINTS = 11
+FAST_BASE_STEPS, FAST_TUNINGS, FAST_POINTS = (60,), ((0.003, 5), (0.1, 60)), 3
 TELLS = 0.7
 VIEWS: dict[str, Callable[[Tensor], Tensor]] = {
     "plain": lambda images: images,
@@ -122,7 +124,9 @@ class Case:
     higher_loss: bool
 
 
-def cases(seed: int, base_steps: Sequence[int], tunings: Sequence[tuple[float, int]]) -> Iterator[Case]:
+def cases(
+    seed: int, base_steps: Sequence[int], tunings: Sequence[tuple[float, int]], points: int
+) -> Iterator[Case]:
     train, validation, test = digits(seed)
     draw = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
@@ -132,11 +136,15 @@ def cases(seed: int, base_steps: Sequence[int], tunings: Sequence[tuple[float, i
         base = trained(start, images, labels, steps, BASE_RATE, draw)
         for rate, more in tunings:
             models = {name: trained(base, *train[name], more, rate, draw) for name in VIEWS}
-            yield case(seed, models, base, validation, test)
+            yield case(seed, models, base, validation, test, points)
 
 
-def case(seed: int, models: Mapping[str, State], base: State, validation: Split, test: Split) -> Case:
-    found = inspect(models, base, evaluate=lambda state: measured(state, validation)[0], threads=1)
+def case(
+    seed: int, models: Mapping[str, State], base: State, validation: Split, test: Split, points: int
+) -> Case:
+    found = inspect(
+        models, base, evaluate=lambda state: measured(state, validation)[0], points=points, threads=1
+    )
     average = merge(models, method=Average(), threads=1)
     weights, seen = found.weights, found.evaluations
     assert seen is not None
@@ -177,9 +185,10 @@ def right(threshold: float, sign: str, found: Sequence[Case]) -> float:
 
 def experiment(fast: bool) -> Iterator[Table | Claim]:
     seeds = range(2) if fast else range(10)
-    base_steps = BASE_STEPS[:2] if fast else BASE_STEPS
-    tunings = list(product(RATES, STEPS))[1::4] if fast else list(product(RATES, STEPS))
-    found = {seed: list(cases(seed, base_steps, tunings)) for seed in seeds}
+    base_steps = FAST_BASE_STEPS if fast else BASE_STEPS
+    tunings = FAST_TUNINGS if fast else tuple(product(RATES, STEPS))
+    points = FAST_POINTS if fast else POINTS
+    found = {seed: list(cases(seed, base_steps, tunings, points)) for seed in seeds}
     kinds = list(found[0][0].signs)
     ranked = {
         sign: [auc([c.signs[sign] for c in found[s]], [c.below for c in found[s]]) for s in seeds]

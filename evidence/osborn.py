@@ -52,11 +52,7 @@ RECORDED: dict[str, Verdict] = {
 }
 
 SIDE = 14
-LEARNT = 1000  # images that a source learns from at most
-TUNED = 400
-TESTED = 1000
 BATCH = 64
-SOURCE_STEPS, TUNING_STEPS = 300, 200
 RATE, TUNING_RATE = 2e-3, 1e-3
 SIZES = (2, 3)
 SURE = 1 - np.exp(-1)
@@ -78,6 +74,20 @@ FILES = {
     "fashion": ("fashion_mnist_900", "fashion_mnist_900.npz"),
     "cifar": ("cifar10", "cifar10_8k.npz"),
 }
+
+
+@dataclass(frozen=True)
+class Course:
+    """Images that a source learns from at most, of a target for tuning and testing; steps on either."""
+
+    learnt: int = 1000
+    tuned: int = 400
+    tested: int = 1000
+    source_steps: int = 300
+    tuning_steps: int = 200
+
+
+FAST, FULL = Course(200, 60, 100, 12, 8), Course()
 
 
 @cache
@@ -131,21 +141,21 @@ def drawn(part: Part, count: int, draw: torch.Generator) -> Part:
     return part[0][chosen], part[1][chosen]
 
 
-def learnt(name: str, draw: torch.Generator) -> tuple[Network, Part]:
+def learnt(name: str, course: Course, draw: torch.Generator) -> tuple[Network, Part]:
     """A source's network, and the images that it learnt from with their classes, 0 .. C - 1."""
     place, belongs = SOURCES[name]
     x, y = data(place)[0]
     kept = belongs(y)
-    x, y = drawn((x[kept], y[kept]), LEARNT, draw)
+    x, y = drawn((x[kept], y[kept]), course.learnt, draw)
     y = y % 2 if name.endswith("even") else torch.unique(y, return_inverse=True)[1]
-    return trained(Network(int(y.max()) + 1), (x, y), SOURCE_STEPS, RATE, draw), (x, y)
+    return trained(Network(int(y.max()) + 1), (x, y), course.source_steps, RATE, draw), (x, y)
 
 
-def tuned(source: Network, part: Part, draw: torch.Generator) -> Network:
+def tuned(source: Network, part: Part, steps: int, draw: torch.Generator) -> Network:
     """The source with a new head, all of it trained on the target's images."""
     model = Network(10)
     model.body.load_state_dict(source.body.state_dict())
-    return trained(model, part, TUNING_STEPS, TUNING_RATE, draw)
+    return trained(model, part, steps, TUNING_RATE, draw)
 
 
 @torch.no_grad()
@@ -167,16 +177,19 @@ class Case:
     greedy: Mapping[int, Set]
 
 
-def case(target: str, sources: Mapping[str, tuple[Network, Part]], seed: int) -> Case:
+def case(target: str, sources: Mapping[str, tuple[Network, Part]], course: Course, seed: int) -> Case:
     draw = torch.Generator().manual_seed(seed)
     train, test = data(TARGETS[target])
-    train, test = drawn(train, TUNED, draw), drawn(test, TESTED, draw)
+    train, test = drawn(train, course.tuned, draw), drawn(test, course.tested, draw)
     pool = {name: sample(name, model, train, said=True) for name, (model, _) in sources.items()}
     learnt_from = {
-        name: sample(name, model, drawn(part, TUNED, draw), said=False)
+        name: sample(name, model, drawn(part, course.tuned, draw), said=False)
         for name, (model, part) in sources.items()
     }
-    chances = {name: predicted(tuned(model, train, draw), test[0]) for name, (model, _) in sources.items()}
+    chances = {
+        name: predicted(tuned(model, train, course.tuning_steps, draw), test[0])
+        for name, (model, _) in sources.items()
+    }
     sets = [chosen for size in SIZES for chosen in combinations(sources, size)]
     truth = {
         chosen: float((torch.stack([chances[n] for n in chosen]).sum(0).argmax(1) == test[1]).double().mean())
@@ -249,13 +262,16 @@ def picked(scores: Mapping[Set, float], size: int) -> Set:
 
 
 def experiment(fast: bool) -> Iterator[Table | Claim]:
+    course, among = (FAST, list(SOURCES)[:5]) if fast else (FULL, list(SOURCES))
     seeds, targets = (range(1), list(TARGETS)[2:4]) if fast else (range(10), list(TARGETS))
     trials = []
     for seed in seeds:
         torch.manual_seed(seed)
         draw = torch.Generator().manual_seed(seed)
-        sources = {name: learnt(name, draw) for name in SOURCES}
-        trials.append({target: case(target, sources, 1000 * seed + at) for at, target in enumerate(targets)})
+        sources = {name: learnt(name, course, draw) for name in among}
+        trials.append(
+            {target: case(target, sources, course, 1000 * seed + at) for at, target in enumerate(targets)}
+        )
     scored = [with_static(found) for found in trials]
     yield from correlations(trials, scored)
     yield from choices(trials, scored)

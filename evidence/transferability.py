@@ -34,7 +34,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from statistics import fmean
 
 import numpy as np
-from _encoders import SOURCES, TARGETS, Course, Pool
+from _encoder_tasks import SOURCES, TARGETS
+from _encoders import Course, Pool
 from _experiment import Claim, Interval, Table, Verdict, interval, run, spread, verdict
 from scipy import stats
 

@@ -15,7 +15,7 @@ from tests.cli.command import equipoise
 from transformers import BertConfig, BertModel, GPT2Config, GPT2Model
 
 from equipoise.cli.main import main
-from equipoise.transferability import logme, weighted_tau
+from equipoise.transferability import Sample, logme, ridgeprobe, weighted_tau
 
 WIDTHS = {"narrow": 2, "middle": 8, "wide": 40}
 MODELS = """
@@ -154,6 +154,27 @@ def test_facts_of_files_are_columns_where_they_are_named(folder: Path):
     assert "epoch" not in plain
     assert "epoch" in named
     assert "parameters" not in named
+
+
+@pytest.mark.parametrize("source", ["saved", "live"])
+def test_labels_are_numbers_where_that_is_said(folder: Path, digits, source: str):
+    """Digits as ratings from 0 to 9: scores of regression alone have values, as with `numbers=True`."""
+    x, y = digits
+    np.savez(folder / "rated.npz", inputs=x, labels=y.astype(float))
+    given = ["--features", "features"] if source == "saved" else ["--models", "models.py:all_models"]
+    line = [*given, "--target", "rated.npz", "--scores", "logme,gbc", "--bootstrap", "2", "--json", "--quiet"]
+    told = json.loads(equipoise("select", "models", *line, "--numbers", folder=folder).stdout)["columns"]
+    assert set(told["GBC"]["values"].values()) <= {None}
+    assert all(np.isfinite(told["LogME"]["values"][name]) for name in WIDTHS)
+    if source == "live":
+        return
+    with np.load(folder / "features" / "wide.npz") as saved:
+        sample = Sample(saved["features"], y.astype(float), numbers=True)
+    assert told["LogME"]["values"]["wide"] == pytest.approx(logme(sample))
+    assert told["RidgeProbe"]["values"]["wide"] == pytest.approx(ridgeprobe(sample))
+    refused = equipoise("select", "models", *line, folder=folder, code=1)
+    assert "whole floating-point numbers of 10 values" in " ".join(refused.stderr.split())
+    assert "--numbers" in refused.stderr
 
 
 def test_targets_in_files_by_the_names_of_the_models_arguments(tmp_path: Path):

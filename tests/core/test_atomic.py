@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from equipoise.core.atomic import write, writing
+from equipoise.core.atomic import write, write_as, writing
 
 
 def test_a_file_appears_whole(tmp_path):
@@ -37,3 +37,25 @@ def test_a_killed_writer_leaves_the_old_file(tmp_path):
     )
     assert subprocess.run([sys.executable, "-c", code, str(target)], check=False).returncode == -9
     assert target.read_text() == "old"
+
+
+def unwanted():
+    raise AssertionError("a form was made that nobody asked for")
+
+
+@pytest.mark.parametrize(("name", "wanted"), [("a.html", ".html"), ("a.HTM", ".html"), ("a.json", ".json")])
+def test_the_ending_says_which_form_is_written(tmp_path, name, wanted):
+    forms = {".html": unwanted, ".json": unwanted, wanted: lambda: "asked for"}
+    write_as(str(tmp_path / name), "a ranking", forms)
+    assert (tmp_path / name).read_text() == "asked for"
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize(
+    ("endings", "said"),
+    [([".html", ".svg", ".json"], r"\.html, \.svg or \.json"), ([".json"], r"written as \.json")],
+)
+def test_another_ending_is_refused_before_anything_is_made(tmp_path, endings, said):
+    with pytest.raises(ValueError, match=rf"a ranking is .*{said}, and .*a\.txt ends otherwise"):
+        write_as(tmp_path / "a.txt", "a ranking", dict.fromkeys(endings, unwanted))
+    assert not [*tmp_path.iterdir()]

@@ -18,6 +18,7 @@ from equipoise.transferability import (
     sfda,
     transrate,
 )
+from equipoise.transferability.parc import _components
 
 Y = np.arange(90) % 3
 
@@ -51,6 +52,31 @@ def test_parc_does_not_see_rounding_nor_order(n, d, components):
     assert values[1] == pytest.approx(values[0], abs=1e-6)
     if components:
         assert values[0] == pytest.approx(value, abs=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(200, 30), (40, 90), (12, 9)])
+@pytest.mark.parametrize("least", [1.0, 1e-3, 1e-7])
+def test_parcs_components_are_the_left_singular_vectors(shape, least):
+    """The squares of singular values 1 to 1e-7 have a range of 1e14, in which a Gram matrix loses digits."""
+    n, d = shape
+    draw = np.random.default_rng(7)
+    left = np.linalg.qr(np.c_[np.ones(n), draw.standard_normal((n, 8))])[0][:, 1:]
+    right = np.linalg.qr(draw.standard_normal((d, 8)))[0]
+    x = left * np.geomspace(2, least, 8) @ right.T
+    for count in (5, 8, 32):
+        found = _components(x, count)
+        assert found.shape == (n, min(count, 8))
+        np.testing.assert_allclose(np.abs((found * left[:, :count]).sum(0)), 1, atol=1e-6)
+
+
+def test_parc_draws_500_samples():
+    x, y = clouds(700, 6, 0.5)
+    assert parc(x, y) == parc(x, y, limit=500)
+    assert parc(x, y) != parc(x, y, limit=700)
+    assert parc(x[:500], y[:500]) == parc(x[:500], y[:500], limit=2000)
+    for components in (0, -1):
+        with pytest.raises(ValueError, match=f"components is {components}; give 1 or more, or None"):
+            parc(x, y, components=components)
 
 
 def test_parc_does_not_depend_on_the_embedding():

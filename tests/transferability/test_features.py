@@ -127,6 +127,34 @@ def test_a_file_gives_what_was_extracted(net, batches, tmp_path, ending):
     }
 
 
+@pytest.mark.parametrize("dtype", ["f4", "i8"])
+def test_labels_are_numbers_where_that_is_said(net, batches, tmp_path, dtype):
+    """Whole numbers that repeat, such as ratings: a float is refused unless told, an integer is a class."""
+    rated = [(x, (y % 3).numpy().astype(dtype)) for x, y in batches]
+    pools = {
+        "folder": Pool.from_folder(save_features(tmp_path / "net.npz", net, rated).parent, numbers=True),
+        "given": Pool.from_folder(tmp_path, np.concatenate([y for _, y in rated]), numbers=True),
+        "live": model_pool({"net": net}, rated, numbers=True),
+    }
+    samples = {"extracted": extract_features(net, rated, numbers=True)}
+    samples |= {way: pool["net"] for way, pool in pools.items()}
+    for way, sample in samples.items():
+        assert not sample.is_classes, way
+        assert sample.targets().ravel().tolist() == [float(i) for n in (8, 8, 5) for i in np.arange(n) % 3]
+    if dtype == "i8":
+        assert extract_features(net, rated).is_classes
+        assert Pool.from_folder(tmp_path)["net"].is_classes
+        assert model_pool({"net": net}, rated)["net"].is_classes
+        return
+    for untold in (
+        lambda: extract_features(net, rated),
+        lambda: Pool.from_folder(tmp_path)["net"],
+        lambda: model_pool({"net": net}, rated)["net"],
+    ):
+        with pytest.raises(ValueError, match=r"whole floating-point numbers of 3 values; .*numbers=True"):
+            untold()
+
+
 def test_files_made_by_numpy_and_others_are_read(tmp_path):
     x = np.random.default_rng(0).standard_normal((30, 3)).astype(np.float16)
     y = np.array(["cat", "dog", "ant"])[np.arange(30) % 3]

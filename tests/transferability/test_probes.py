@@ -45,6 +45,21 @@ def test_ties_share_the_vote_whatever_the_order():
         assert knn(x[order], y[order]) == pytest.approx(knn(x, y))
 
 
+@pytest.mark.parametrize("neighbours", [1, 3, 20])
+def test_knn_over_many_blocks_is_what_all_distances_say(neighbours):
+    """Points of a grid, where most distances are level, in sixths that rounding tells apart."""
+    draw = np.random.default_rng(5)
+    x, numbers = draw.integers(0, 7, (700, 2)) / 6, draw.standard_normal(700)
+    apart = np.round(36 * ((x[:, None] - x) ** 2).sum(2))
+    np.fill_diagonal(apart, np.inf)
+    last = np.sort(apart, axis=1)[:, neighbours - 1, None]
+    nearer, level = apart < last, apart == last
+    left = neighbours - nearer.sum(1)
+    said = (nearer @ numbers + left * (level @ numbers) / level.sum(1)) / neighbours
+    expected = 1 - ((said - numbers) ** 2).mean() / numbers.var()
+    assert knn(x, numbers, neighbours=neighbours) == pytest.approx(expected, abs=1e-9)
+
+
 @pytest.mark.parametrize("width", [10, 64, 300])
 def test_ridge_is_what_refits_without_each_sample_say(digits, width):
     x, y = digits

@@ -47,6 +47,9 @@ def select(
             help="Whose output is taken, or with :input its input; default the last Linear's input."
         ),
     ] = None,
+    numbers: Annotated[
+        bool, typer.Option("--numbers", help="Labels are numbers, for regression, not classes.")
+    ] = False,
     batch: Annotated[int, typer.Option(min=1, help="Samples of a batch of a target in a file.")] = 256,
     scores: Annotated[
         str,
@@ -113,6 +116,7 @@ def select(
             features,
             None if target is None else labels_of(target),
             facts=[fact.strip() for fact in facts.split(",") if fact.strip()],
+            numbers=numbers,
         )
     else:
         if target is None:
@@ -123,7 +127,7 @@ def select(
         if names is None:  # then a table may be by models or by columns
             facts_known.update(fact for found in columns.values() for fact in found)
         check_given(names, [*chosen, *PROBES], by, known, columns if names else {}, history, facts_known)
-        pool = _from_models(pairs, target, layer, batch, out, say)
+        pool = _from_models(pairs, target, layer, batch, numbers, out, say)
     columns, history = ({}, {}) if static is None else static_of(static, pool)
     found = rank(
         pool,
@@ -168,6 +172,7 @@ def _from_models(
     target: str,
     layer: str | None,
     size: int,
+    numbers: bool,
     out: Path | None,
     say: Callable[[str], None],
 ) -> "Pool":
@@ -181,4 +186,4 @@ def _from_models(
             yield name, model
 
     folder = None if out is None else out / "features"
-    return model_pool(told(), batches_of(target, size), layer=layer, folder=folder)
+    return model_pool(told(), batches_of(target, size), layer=layer, folder=folder, numbers=numbers)

@@ -1,7 +1,7 @@
 """Atomic writes: a file exists whole under its name, or not at all."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -27,6 +27,23 @@ def write(path: Path, content: bytes | str) -> None:
     """Write a whole file atomically; text is UTF-8."""
     with writing(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
+
+
+def write_as(path: str | Path, what: str, forms: Mapping[str, Callable[[], str]]) -> None:
+    """Write the one of several forms that the ending of `path` asks for, atomically; no other is made.
+
+    forms: ending, such as ".json", -> a function that gives the text; .htm stands for .html, and case does
+    not count. Raises ValueError, which calls it `what`, such as "a ranking", for an ending that is none of
+    them.
+    """
+    path = Path(path)
+    ending = path.suffix.lower()
+    form = forms.get(".html" if ending == ".htm" else ending)
+    if form is None:
+        *others, last = forms
+        endings = f"{', '.join(others)} or {last}" if others else last
+        raise ValueError(f"{what} is written as {endings}, and {path} ends otherwise")
+    write(path, form())
 
 
 def sync_folder(folder: Path) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from equipoise.core.atomic import write
+from equipoise.core.atomic import write_as
 from equipoise.core.problem import Problem
 from equipoise.merging.average import Average
 from equipoise.merging.barrier import Evaluate, Evaluations, FunctionLosses, ProblemLosses, evaluations
@@ -60,13 +60,7 @@ class Inspection:
 
         Raises ValueError for another ending.
         """
-        match Path(path).suffix.lower():
-            case ".html" | ".htm":
-                write(Path(path), self.page())
-            case ".json":
-                write(Path(path), self.to_json() + "\n")
-            case _:
-                raise ValueError(f"an inspection is written as .html or .json, and {path} ends in neither")
+        write_as(path, "an inspection", {".html": self.page, ".json": lambda: self.to_json() + "\n"})
 
 
 def inspect(

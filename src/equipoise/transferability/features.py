@@ -18,7 +18,12 @@ OUTPUT = "the model's output"
 
 
 def extract_features(
-    model: nn.Module, batches: Iterable[Any], *, layer: str | None = None, reduce: Reduce | None = None
+    model: nn.Module,
+    batches: Iterable[Any],
+    *,
+    layer: str | None = None,
+    reduce: Reduce | None = None,
+    numbers: bool = False,
 ) -> Sample:
     """The sample of a model: its features, the labels of the batches, and its probabilities if it has them.
 
@@ -29,6 +34,7 @@ def extract_features(
     `nn.Linear` that is called last; else the output. reduce: (features, attention mask or None) -> (n, D), by
     default the mean over the places of a sequence (n, T, D) that the mask keeps, and over the pixels of
     (n, C, H, W). Features with channels last, (n, H, W, C), need a `reduce`, for shapes do not tell.
+    numbers: the labels are numbers, for regression, whatever their type (`Sample`).
 
     Probabilities are the soft-max of the output, or of its `logits`, where these are (n, Z) with Z from 2
     and were not taken as features; rows that are probabilities already stay. Of a tuple with several such
@@ -49,7 +55,8 @@ def extract_features(
     if not chunks:
         raise ValueError("there are no batches to take features from")
     columns = zip(*chunks, strict=True)
-    return Sample(*(None if column[0] is None else np.concatenate(column) for column in columns))
+    parts = (None if column[0] is None else np.concatenate(column) for column in columns)
+    return Sample(*parts, numbers=numbers)
 
 
 def save_features(

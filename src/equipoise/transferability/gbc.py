@@ -41,9 +41,13 @@ def gbc(
 
     D_B = sum_d (mu_d - mu'_d)^2 / (8 v_d) + sum_d log(v_d / sqrt(s_d s'_d)) / 2 with s, s' the variances of
     two classes and v their mean. Variances are diagonal, or one for each class where `spherical` (the mean
-    over features); none counts as less than 1e-4, the paper's floor. `components`: principal components of
-    the features that are kept, 64 as in the paper; None for all of them. `legacy` counts the logarithm of
-    spherical Gaussians once instead of D times, as the authors' code does.
+    over features); none counts as less than 1e-4, the floor of the authors' code. `legacy` counts the
+    logarithm of spherical Gaussians once instead of D times, as that code does.
+
+    `components`: principal components of the features that are kept, None for all of them. 64 is what the
+    authors' published settings say for both choices, of sources and of targets, for classes of images
+    (there with spherical Gaussians) and of pixels (with diagonal ones). In `evidence/transferability.py`
+    all features gave a weighted tau of .709, 64 components .386.
 
     features: (N, D), or a Sample. labels: (N,) classes, two at least.
 

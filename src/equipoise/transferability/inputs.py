@@ -104,7 +104,7 @@ def checked_labels(labels: Array | None, name: str, numbers: bool) -> Array | No
         if 2 * len(values) <= len(column):
             raise ValueError(
                 f"{name}: labels are whole floating-point numbers of {len(values)} values; if they are "
-                "classes, cast them to integers, and if they are numbers, give Sample(..., numbers=True)"
+                "classes, cast them to integers, and if they are numbers, say so: numbers=True, or --numbers"
             )
     return labels
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from equipoise.core.card import Card
 from equipoise.transferability.sample import Sample
@@ -62,18 +63,39 @@ def knn(features: Any = None, labels: Any = None, probabilities: Any = None, *, 
     right = 0.0
     for start in range(0, len(x), BLOCK):
         rows = slice(start, start + BLOCK)
-        distances = squares[rows, None] + squares - 2 * centred[rows] @ centred.T
-        distances = np.round(np.maximum(distances, 0) / unit, DIGITS)
+        distances = centred[rows] @ centred.T
+        distances *= -2
+        distances += squares
+        distances += squares[rows, None]
         distances[np.arange(len(distances)), np.arange(start, start + len(distances))] = np.inf
-        last = np.partition(distances, neighbours - 1, axis=1)[:, neighbours - 1, None]
-        nearer, level = distances < last, distances == last
-        left = neighbours - nearer.sum(1)
-        votes, shares = nearer @ targets, level @ targets / level.sum(1, keepdims=True)
+        nearer, level = _nearest(distances, neighbours, unit)
+        left, count = neighbours - nearer.sum(1), level.sum(1)
+        votes, shares = nearer @ targets, level @ targets / count[:, None]
         if sample.is_classes:
-            right += _success(votes, shares, left, level.sum(1) > left, sample.labels[rows])
+            right += _success(votes, shares, left, count > left, sample.labels[rows])
         else:
             said[rows] = (votes + left[:, None] * shares) / neighbours
     return right / len(x) if sample.is_classes else explained(said, targets)
+
+
+def _nearest(distances: Array, neighbours: int, unit: float) -> tuple[csr_array, csr_array]:
+    """Who is nearer than the last neighbour that counts, and who as far as it, in `DIGITS` digits of `unit`.
+
+    Squared distances (n, N) -> 1 where it is so, (n, N) each. Only those near the last are rounded.
+    """
+    place = neighbours - 1
+    last = np.partition(distances, place, axis=1)[:, place] if place else distances.min(1)
+    row, column = np.nonzero(distances <= last[:, None] + 2 * 10.0**-DIGITS * unit)
+    found, limit = _rounded(distances[row, column], unit), _rounded(last, unit)[row]
+
+    def ones(at: Array) -> csr_array:
+        return csr_array((np.ones(at.sum()), (row[at], column[at])), distances.shape)
+
+    return ones(found < limit), ones(found == limit)
+
+
+def _rounded(distances: Array, unit: float) -> Array:
+    return np.round(np.maximum(distances, 0) / unit, DIGITS)
 
 
 def _success(votes: Array, shares: Array, left: Array, drawn: Array, places: Array) -> float:

@@ -27,6 +27,7 @@ def model_pool(
     build: Callable[[], nn.Module] | None = None,
     facts: Mapping[str, Mapping[str, float]] | None = None,
     folder: str | Path | None = None,
+    numbers: bool = False,
 ) -> Pool:
     """Take the features of every model on a target, one model in memory at a time, and give the pool.
 
@@ -40,7 +41,7 @@ def model_pool(
     for each and so must be no generator. layer: one for all, or by name. facts: numbers about models by
     name, higher is better, such as {"resnet": {"source accuracy": 0.8}}. folder: where NAME.npz are written;
     what lies there besides is not looked at. By default a temporary one that lives as long as the pool or one
-    made of it.
+    made of it. numbers: the labels are numbers, for regression, whatever their type (`Sample`).
 
     Raises ValueError, naming the model, for what cannot be built, run or saved.
     """
@@ -58,7 +59,8 @@ def model_pool(
     owner = _Owner()
     if folder is None:
         weakref.finalize(owner, shutil.rmtree, place, ignore_errors=True)
-    return from_files([place / f"{name}.npz" for name in names], None, dict.fromkeys([*FACTS, *told]), owner)
+    files = [place / f"{name}.npz" for name in names]
+    return from_files(files, None, dict.fromkeys([*FACTS, *told]), owner, numbers=numbers)
 
 
 class _Owner:

@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize
-from scipy.special import logsumexp, softmax
 
 from equipoise.core.card import Card
 from equipoise.transferability.sample import Sample
@@ -69,25 +68,35 @@ def pactran(
         raise ValueError(f"{sample.name}: labels hold one class; PACTran fits a classifier of two or more")
     x = sample.features - sample.features.mean(0)
     (n, d), strength = x.shape, prior * len(x)
-    targets = sample.targets()
+    targets = sample.targets().T
 
     def loss(flat: Array) -> tuple[float, Array]:
-        theta = flat.reshape(d + 1, k)
-        logits = x @ theta[:d] + theta[d]
-        entropy = float((logsumexp(logits, 1) - (targets * logits).sum(1)).mean())
-        wrong = (softmax(logits, 1) - targets) / n
-        slope = np.vstack([x.T @ wrong + theta[:d] / strength, wrong.sum(0)])
-        return entropy + 0.5 * float((theta[:d] ** 2).sum()) / strength, slope.ravel()
+        theta = flat.reshape(k, d + 1)
+        entropy, chance = _fit(theta, x, targets)
+        wrong = (chance - targets) / n
+        slope = np.column_stack([wrong @ x + theta[:, :d] / strength, wrong.sum(1)])
+        return entropy + 0.5 * float((theta[:, :d] ** 2).sum()) / strength, slope.ravel()
 
-    start = np.zeros((d + 1, k))
+    start = np.zeros((k, d + 1))
     if seed is not None:
-        start[:d] = 0.03 * np.random.RandomState(seed).normal(size=(d, k))
+        start[:, :d] = 0.03 * np.random.RandomState(seed).normal(size=(d, k)).T
     tolerance = {"ftol": 1e-13, "gtol": 1e-8} if seed is None else {"ftol": 1e-6, "gtol": 1e-6}
     options = {"maxiter": iterations, **tolerance}
     found = minimize(loss, start.ravel(), jac=True, method="L-BFGS-B", options=options)
-    theta = found.x.reshape(d + 1, k)
-    chance = softmax(x @ theta[:d] + theta[d], 1)
+    chance = _fit(found.x.reshape(k, d + 1), x, targets)[1]
     doubt = chance - chance**2
-    trace = float(((x**2).T @ doubt).sum() + k * d / strength + doubt.sum())
+    trace = float((doubt @ x**2).sum() + k * d / strength + doubt.sum())
     flatness = np.log(trace * strength / (k * d) + 1e-10)
     return -float(found.fun + 0.5 * k * d / strength * spread / d * flatness)
+
+
+def _fit(theta: Array, x: Array, targets: Array) -> tuple[float, Array]:  # (k, d + 1), (n, d), (k, n)
+    """The cross-entropy of a classifier, intercepts last, and its probabilities (k, n).
+
+    Samples lie along the last axis, where sums over few classes are fast, and are exponentiated once.
+    """
+    logits = theta[:, :-1] @ x.T + theta[:, -1:]
+    logits -= logits.max(0)
+    chance = np.exp(logits)
+    sums = chance.sum(0)
+    return float((np.log(sums) - (targets * logits).sum(0)).mean()), chance / sums

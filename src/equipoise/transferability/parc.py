@@ -3,10 +3,11 @@
 from typing import Any
 
 import numpy as np
+from scipy.linalg import eigh
 from scipy.stats import rankdata
 
 from equipoise.core.card import Card
-from equipoise.transferability.moments import standardised
+from equipoise.transferability.moments import RANGE, standardised
 from equipoise.transferability.sample import Sample
 
 Array = np.ndarray
@@ -37,17 +38,18 @@ def parc(
     probabilities: Any = None,
     *,
     components: int | None = 32,
-    limit: int = 2000,
+    limit: int = 500,
     seed: int = 0,
 ) -> float:
     """100 times Spearman's correlation of feature distances with label distances over all pairs of samples.
 
     Features are reduced to `components` principal components (no more than their rank; None for none of it)
     and standardised; the distance of two samples is 1 less the correlation of their rows, and likewise for
-    rows of 0 and 1 of the labels. Of more than `limit` samples so many are drawn, from `seed`, since time and
-    memory grow with the square; the paper takes 500.
+    rows of 0 and 1 of the labels. Of more than `limit` samples so many are drawn, from `seed`: 500 as in the
+    paper, where a probe set holds no more, and since time and memory grow with the square of their number.
 
-    features: (N, D), or a Sample. labels: (N,) classes, or (N, K) numbers with K at least 2.
+    features: (N, D), or a Sample. labels: (N,) classes, or (N, K) numbers with K at least 2. Raises
+    ValueError for one class or column, and for fewer components than 1.
 
     Source: Bolya et al. 2021, section 4. Principal components are exact here, randomised in the authors'
     code. The correlation of rows depends on the signs of the components, which nothing determines there;
@@ -63,6 +65,8 @@ def parc(
     targets = sample.targets()
     if targets.shape[1] < 2:
         raise ValueError(f"{sample.name}: PARC correlates rows of labels; it needs two classes or columns")
+    if components is not None and components < 1:
+        raise ValueError(f"{sample.name}: components is {components}; give 1 or more, or None")
     chosen, x = sample.drawn(limit, np.random.default_rng(seed))
     targets = targets[chosen]
     x = standardised(x) if components is None else _components(x, components)
@@ -77,11 +81,21 @@ def parc(
 
 def _components(x: Array, components: int) -> Array:  # (N, D) -> (N, k)
     """Principal components of equal length, none of rounding, each skewed to the right."""
-    centred = np.where(np.ptp(x, axis=0) > 0, x - x.mean(0), 0)
-    left, singular, _ = np.linalg.svd(centred, full_matrices=False)
-    kept = singular > singular[:1] * 8 * max(x.shape) * np.finfo(float).eps
-    found = left[:, kept][:, :components]
+    found = _leading(np.where(np.ptp(x, axis=0) > 0, x - x.mean(0), 0), components)
     return found * np.where((found**3).sum(0) < 0, -1, 1)
+
+
+def _leading(centred: Array, count: int) -> Array:  # (N, D) -> (N, k)
+    """Left singular vectors, from the smaller Gram matrix where the least that counts has not lost digits."""
+    wide = centred.shape[0] <= centred.shape[1]
+    gram = centred @ centred.T if wide else centred.T @ centred
+    size, count = len(gram), min(count, len(gram))
+    values, vectors = eigh(gram, subset_by_index=(size - count, size - 1))
+    values, vectors = values[::-1], vectors[:, ::-1]
+    if values[-1] > RANGE * values[0]:
+        return vectors if wide else centred @ vectors / np.sqrt(values)
+    left, singular, _ = np.linalg.svd(centred, full_matrices=False)
+    return left[:, singular > singular[:1] * 8 * max(centred.shape) * np.finfo(float).eps][:, :count]
 
 
 def _distances(rows: Array) -> Array:  # (N, D) -> (N, N)

@@ -39,13 +39,20 @@ class Pool(Mapping[str, Sample]):
         self.static = {name: dict(column) for name, column in (static or {}).items()}
 
     @classmethod
-    def from_folder(cls, folder: str | Path, labels: Any = None, *, facts: Iterable[str] = FACTS) -> "Pool":
+    def from_folder(
+        cls,
+        folder: str | Path,
+        labels: Any = None,
+        *,
+        facts: Iterable[str] = FACTS,
+        numbers: bool = False,
+    ) -> "Pool":
         """The models of a folder, one file each, named as the files: NAME.npz or NAME.safetensors.
 
         A file holds `features` (N, D), `labels` and, for a classifier, `probabilities` (N, Z). `facts` names
         the single numbers beside them that are static columns, higher is better; others are not looked at.
-        `labels` stand in for those of the files. Raises FileNotFoundError and ValueError, naming what is
-        missing or given twice.
+        `labels` stand in for those of the files; `numbers` says that labels are no classes, whatever their
+        type (`Sample`). Raises FileNotFoundError and ValueError, naming what is missing or given twice.
         """
         folder = Path(folder)
         if not folder.is_dir():
@@ -56,7 +63,7 @@ class Pool(Mapping[str, Sample]):
         names = [path.stem for path in files]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"{folder}: {twice[0]} lies there as .npz and as .safetensors; keep one")
-        return from_files(files, labels, facts)
+        return from_files(files, labels, facts, numbers=numbers)
 
     def __getitem__(self, name: str) -> Sample:
         found = self._samples[name]
@@ -83,14 +90,19 @@ class Pool(Mapping[str, Sample]):
 
 
 def from_files(
-    files: Iterable[Path], labels: Any = None, facts: Iterable[str] = FACTS, owner: Any = None
+    files: Iterable[Path],
+    labels: Any = None,
+    facts: Iterable[str] = FACTS,
+    owner: Any = None,
+    *,
+    numbers: bool = False,
 ) -> Pool:
     """The pool of these files, named as they are; `owner` lives as long as any pool that reads them."""
     static: dict[str, dict[str, float]] = {}
     wanted = tuple(facts)
     samples: dict[str, Callable[[], Sample]] = {}
     for path in files:
-        samples[path.stem] = partial(_read, path, labels, owner)
+        samples[path.stem] = partial(_read, path, labels, numbers, owner)
         held = read_facts(path)
         for fact in wanted:
             if fact in held:
@@ -98,9 +110,9 @@ def from_files(
     return Pool(samples, static)
 
 
-def _read(path: Path, labels: Any, owner: Any) -> Sample:
+def _read(path: Path, labels: Any, numbers: bool, owner: Any) -> Sample:
     """The sample of a file; `owner` is held by whoever may call this."""
-    return read_features(path, labels)
+    return read_features(path, labels, numbers=numbers)
 
 
 def check_finite(what: str, numbers: Mapping[str, float]) -> None:

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from scipy.stats import rankdata
 
-from equipoise.core.atomic import write
+from equipoise.core.atomic import write_as
 from equipoise.core.errors import unknown
 from equipoise.transferability.agreement import levels, weighted_tau
 
@@ -148,15 +148,8 @@ class Ranking:
 
         Raises ValueError for another ending.
         """
-        match Path(path).suffix.lower():
-            case ".html" | ".htm":
-                write(Path(path), self.page())
-            case ".json":
-                write(Path(path), self.to_json() + "\n")
-            case ".svg":
-                write(Path(path), self.picture())
-            case _:
-                raise ValueError(f"a ranking is written as .html, .svg or .json, and {path} ends in none")
+        forms = {".html": self.page, ".svg": self.picture, ".json": lambda: self.to_json() + "\n"}
+        write_as(path, "a ranking", forms)
 
     def _values(self, row: Array) -> dict[str, float]:
         return {name: float(v) for name, v in zip(self.names, row, strict=True) if np.isfinite(v)}

@@ -65,25 +65,30 @@ def sfda(
     first = Analysis(found, weight, whole.width)
     others = (found.means.sum(0) - found.means) / (classes - 1)
 
-    def labelled() -> Iterator[tuple[Array, Array]]:
+    def labelled() -> Iterator[tuple[Array, slice]]:
         at = 0
         for chunk in sample.chunks():
-            yield chunk, places[at : at + len(chunk)]
+            yield chunk, slice(at, at + len(chunk))
             at += len(chunk)
 
+    sure = [_at(softmax(first(chunk), 1), places[part]) for chunk, part in labelled()]
+    confidence = np.concatenate(sure)[:, None]
+
     def mixed() -> Iterator[Array]:
-        for chunk, label in labelled():
-            confidence = softmax(first(chunk), 1)[np.arange(len(chunk)), label][:, None]
-            yield confidence * chunk + (1 - confidence) * others[label]
+        for chunk, part in labelled():
+            yield confidence[part] * chunk + (1 - confidence[part]) * others[places[part]]
 
     second = Analysis(sample.with_features(mixed).moments, weight, whole.width)
-    chances = np.concatenate(
-        [
-            second(hard)[np.arange(len(hard)), label]
-            for hard, (_, label) in zip(mixed(), labelled(), strict=True)
-        ]
-    )
+    chances, at = np.empty(len(places)), 0
+    for hard in mixed():
+        part = slice(at, at := at + len(hard))
+        chances[part] = _at(second(hard), places[part])
     return float(np.log(chances).mean() if logarithm else chances.mean())
+
+
+def _at(chances: Array, places: Array) -> Array:  # (n, C), (n,) -> (n,)
+    """The probability of each sample's own class."""
+    return chances[np.arange(len(chances)), places]
 
 
 def shrinkage(within: Array, start: Array) -> float:
