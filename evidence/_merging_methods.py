@@ -14,6 +14,7 @@ from torch.nn import functional
 from equipoise.core.card import cards
 from equipoise.merging import (
     AdaMerging,
+    ArceeFusion,
     NearSwap,
     SelfPositioning,
     calibrate,
@@ -39,8 +40,8 @@ class Method:
 
 TWO = ("Slerp", "NuSlerp")
 """Methods for two models."""
-ONE = ("Passthrough", "NearSwap")
-"""Methods for one model beside the base: `near` for the latter, a single expert for the former."""
+ONE = ("Passthrough", "NearSwap", "ArceeFusion")
+"""Methods for one model: a single expert for the first, `near` and `fused` beside a base for the others."""
 VARIANTS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "TIES": {
         "TIES": {},
@@ -57,7 +58,7 @@ VARIANTS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     },
     "DOGE": {"DOGE": {}, "DOGE with kernels": {"kernels": True, "others": "average", "eta": 1.0}},
     "RegMean": {"RegMean": {}, "RegMean, off-diagonal 0.1": {"off_diagonal": 0.1}},
-    "LiNeS": {"LiNeS on TaskArithmetic": {"method": "TaskArithmetic"}, "LiNeS on TIES": {"method": "TIES"}},
+    "LiNeS": {"LiNeS on TaskArithmetic": {"inner": "TaskArithmetic"}, "LiNeS on TIES": {"inner": "TIES"}},
     "GroupWise": {
         "GroupWise, TIES then average": {
             "groups": {"drawn otherwise": ["usps", "mnist-m"], "seen otherwise": ["turned", "inverted"]},
@@ -90,6 +91,12 @@ def near(experts: Experts, steps: int) -> State:
     first, second = experts.experts.values()
     apart = torch.cat([(first[name] - second[name]).abs().flatten() for name in first])
     return merge([second], first, method=NearSwap(t=float(apart.mean())), threads=1)
+
+
+def fused(experts: Experts, steps: int) -> State:
+    """The first expert, with those elements of the second whose change is of outlying importance."""
+    first, second = experts.experts.values()
+    return merge([second], first, method=ArceeFusion(), threads=1)
 
 
 def systems() -> list[Method]:

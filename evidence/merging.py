@@ -31,7 +31,7 @@ from statistics import mean
 
 from _experiment import Claim, Interval, Table, Verdict, interval, run, spread, verdict
 from _experts import BROAD, NARROW, TRIAL, Course, Experts, State, accuracies, mean_accuracy, trained
-from _merging_methods import Method, best_alone, moved, near, own_accuracies, rules, systems
+from _merging_methods import Method, best_alone, fused, moved, near, own_accuracies, rules, systems
 
 RECORDED: dict[str, Verdict] = {
     "a": "inconclusive",
@@ -174,7 +174,11 @@ def experiment(fast: bool) -> Iterator[Table | Claim]:
         yield Table(f"four experts, {setting}, {seeds} seeds", COLUMNS, rows, NOTE)
         for key, intervals in advantages(found, methods, pool).items():
             seen[key] |= {setting + words: one for words, one in intervals.items()}
-        pairs = [*rules(two=True), Method(f"NearSwap, {PAIR[0]} as the base", "", near)]
+        beside = {"NearSwap": near, "ArceeFusion": fused}
+        pairs = [
+            *rules(two=True),
+            *(Method(f"{name}, {PAIR[0]} as the base", "", make) for name, make in beside.items()),
+        ]
         two = [experts.only(*PAIR) for experts in pool]
         rows = [*references(two), *rows_of(pairs, outcomes(pairs, two, grid, steps))]
         title = f"two experts ({' and '.join(PAIR)}), {setting}, {seeds} seeds"

@@ -18,15 +18,15 @@ VARIANTS = {
     "Aggregated by tensor": ("Aggregated", {"rule": "MGDA", "scope": "tensor"}),
     "Aggregated by layer": ("Aggregated", {"rule": "CAGrad", "scope": "layer"}),
     "Aggregated by rows": ("Aggregated", {"rule": "TrimmedMean"}),
-    "LiNeS upon spectra": ("LiNeS", {"method": "TSVM"}),
+    "LiNeS upon spectra": ("LiNeS", {"inner": "TSVM"}),
     "GroupWise of both shapes": ("GroupWise", {"inner": "IsoC", "outer": "ModelStock"}),
 }
 """Options that take another way through a method."""
 CASES = {**{name: (name, NEEDED.get(name, {})) for name in CARDS}, **VARIANTS}
-LIMITS = {"Slerp": 2, "NuSlerp": 2, "NearSwap": 1}
+LIMITS = {"Slerp": 2, "NuSlerp": 2, "NearSwap": 1, "ArceeFusion": 1}
 """Methods for so many models at most."""
-UNITS = ("DOGE", "NearSwap")
-"""Methods with a length, or a step, in the units of the weights."""
+UNITS = ("ArceeFusion", "DOGE", "NearSwap")
+"""Methods with a length, a step, or a softmax, in the units of the weights."""
 
 every = pytest.mark.parametrize("name", CASES)
 several = pytest.mark.parametrize("name", [name for name in CASES if LIMITS.get(CASES[name][0], 3) > 1])

@@ -1,4 +1,4 @@
-"""A specification: checked early, resolved for every tensor, cut into slices, and run."""
+"""A specification: checked early, resolved for every tensor, and run."""
 
 import json
 import re
@@ -6,8 +6,8 @@ from datetime import date
 
 import pytest
 import torch
-import yaml
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
+from tests.merging.layered import LAYERS, paths, saved, tensors
 
 from equipoise.merging import TIES, Aggregated, Average, LiNeS, TaskArithmetic, merge
 from equipoise.merging.resolved import Resolved
@@ -16,30 +16,12 @@ from equipoise.merging.slices import arranged
 from equipoise.merging.source import StateDict
 from equipoise.merging.specification import size_of
 from equipoise.merging.specified import Specified
-from equipoise.merging.specify import changed, read_specification, specify
-
-LAYERS = 5
-
-
-def tensors(seed, layers=LAYERS):
-    draw = torch.Generator().manual_seed(seed)
-    names = [
-        "embed.weight",
-        *(f"layers.{i}.{part}.w" for i in range(layers) for part in ("attn", "mlp")),
-        "head",
-    ]
-    return {name: torch.randn(4, 3, generator=draw) for name in names}
+from equipoise.merging.specify import changed, specify
 
 
 @pytest.fixture
 def folder(tmp_path):
-    for seed, name in enumerate(("base", "a", "b", "c")):
-        save_file(tensors(seed), tmp_path / f"{name}.safetensors")
-    return tmp_path
-
-
-def paths(folder, *names):
-    return {name: str(folder / f"{name}.safetensors") for name in names}
+    return saved(tmp_path)
 
 
 def test_a_gradient_runs_straight_between_evenly_spaced_values():
@@ -134,65 +116,6 @@ def test_sizes_are_read_in_words():
     assert [size_of(text) for text in ("5GB", "500 MB", "2GiB", "7", 8)] == [5e9, 5e8, 2**31, 7, 8]
 
 
-@pytest.mark.parametrize("ending", ["yaml", "json", "toml"])
-def test_three_forms_say_the_same(ending, tmp_path):
-    told = {"models": {"a": "x", "b": "y"}, "options": {"weight": 0.5}, "dtype": "bfloat16"}
-    text = {
-        "yaml": yaml.safe_dump(told),
-        "json": json.dumps(told),
-        "toml": 'dtype = "bfloat16"\n[models]\na = "x"\nb = "y"\n[options]\nweight = 0.5\n',
-    }
-    path = tmp_path / f"merge.{ending}"
-    path.write_text(text[ending])
-    assert specify(read_specification(path)) == specify(told)
-
-
-@pytest.mark.parametrize("text", ["- a\n- b\n", "a: 1\n---\nb: 2\n", "a: [1\n", ""])
-def test_what_is_no_mapping_is_refused_with_its_file(text, tmp_path):
-    path = tmp_path / "merge.yaml"
-    path.write_text(text)
-    with pytest.raises(ValueError, match=r"merge\.yaml: "):
-        read_specification(path)
-
-
-def test_what_is_printed_reads_back_as_the_same_with_all_defaults(tmp_path):
-    told = specify(
-        {"models": ["x/a", "x/b"], "base": "x/base", "method": "ties", "options": {"density": "3e-1"}}
-    )
-    path = tmp_path / "merge.yaml"
-    path.write_text(told.to_yaml())
-    again = specify(read_specification(path))
-    assert again.model_copy(update={"options": told.options}) == told
-    assert float(again.options["density"]) == 0.3
-    assert (again.options["scope"], again.options["reduce"], again.options["scale"]) == (
-        "global",
-        "mean",
-        1.0,
-    )
-
-
-def test_keys_are_set_on_options_models_and_the_specification_itself():
-    given = {"models": ["x/a", "x/b"], "method": "TaskArithmetic"}
-    found = specify(
-        changed(given, {"scale": "0.3", "b.weight": "2", "dtype": "float16", "models.a.path": "z"})
-    )
-    assert found.options == {"scale": 0.3}
-    assert found.models["b"].options == {"weight": 2}
-    assert (found.dtype, found.models["a"].path) == ("float16", "z")
-    assert given == {"models": ["x/a", "x/b"], "method": "TaskArithmetic"}
-
-
-def test_names_of_models_may_hold_dots():
-    given = {"models": ["x/v1.5", "x/v1"]}
-    keys = {"v1.5.weight": "2", "v1.weight": "3", "models.v1.5.path": "z", "statistics.v1.5": "s"}
-    found = specify(changed(given, keys))
-    assert found.models["v1.5"].options == {"weight": 2}
-    assert found.models["v1"].options == {"weight": 3}
-    assert (found.models["v1.5"].path, found.statistics) == ("z", {"v1.5": "s"})
-    with pytest.raises(ValueError, match=r"--set weight: '\[1,' is no value"):
-        changed(given, {"weight": "[1,"})
-
-
 def test_choices_that_meet_in_some_tensors_only_are_not_set_against_each_other():
     options = {
         "count": [{"filter": "mlp", "value": "exact"}, {"value": "all"}],
@@ -269,7 +192,7 @@ def test_what_is_found_over_all_tensors_is_so_although_options_differ_by_layer(
         save_file(found, files[name])
     base = files.pop("base")
     if method == "lines":
-        options = {**options, "method": "ties"}
+        options = {**options, "inner": "ties"}
     told = {"models": {n: str(f) for n, f in files.items()}, "base": str(base), "method": method}
     merged = Specified(specify({**told, "options": options, "rules": rules})).run()
     for i in range(LAYERS):
@@ -334,80 +257,6 @@ def test_a_folder_that_holds_something_is_refused_before_all_is_read(folder):
     found = Specified(specify({"models": paths(folder, "a", "b"), "check": True}))
     with pytest.raises(FileExistsError, match="exists already"):
         found.run(folder)
-
-
-def test_slices_put_layers_one_behind_the_other(folder):
-    source = paths(folder, "a", "b")
-    pieces = [
-        {"sources": [{"model": "a", "layers": [0, 2]}], "options": {"model": "a"}},
-        {"sources": [{"model": "b", "layers": [1, 4]}], "options": {"model": "b", "scale": 2}},
-    ]
-    found = Specified(specify({"models": source, "method": "passthrough", "slices": pieces})).run()
-    a, b = load_file(source["a"]), load_file(source["b"])
-    assert len(found) == 2 + 2 * 5
-    assert torch.equal(found["layers.1.mlp.w"], a["layers.1.mlp.w"])
-    assert torch.equal(found["layers.2.attn.w"], 2 * b["layers.1.attn.w"])
-    assert torch.equal(found["layers.4.mlp.w"], 2 * b["layers.3.mlp.w"])
-    assert torch.equal(found["embed.weight"], a["embed.weight"])
-    assert torch.equal(found["head"], 2 * b["head"])
-
-
-def test_slices_take_the_bases_own_layers_for_task_vectors(folder):
-    pieces = [
-        {
-            "sources": [
-                {"model": "a", "layers": [2, 4], "options": {"weight": {"gradient": [1, 3]}}},
-                {"model": "base", "layers": [0, 2]},
-            ]
-        }
-    ]
-    base = str(folder / "base.safetensors")
-    told = {"models": paths(folder, "a"), "base": base, "method": "TaskArithmetic", "slices": pieces}
-    found = Specified(specify(told)).run()
-    a, origin = load_file(folder / "a.safetensors"), load_file(base)
-    for at, weight in ((0, 1), (1, 3)):
-        start = origin[f"layers.{at}.mlp.w"]
-        wanted = start + weight * (a[f"layers.{at + 2}.mlp.w"] - start)
-        torch.testing.assert_close(found[f"layers.{at}.mlp.w"], wanted)
-
-
-def test_slices_write_the_number_and_kinds_of_layers(tmp_path):
-    for seed, name in enumerate(("a", "b")):
-        (tmp_path / name).mkdir()
-        save_file(tensors(seed), tmp_path / name / "model.safetensors")
-        config = {
-            "num_hidden_layers": LAYERS,
-            "layer_types": [f"{name}{i}" for i in range(LAYERS)],
-            "vocab_size": 4,
-        }
-        (tmp_path / name / "config.json").write_text(json.dumps(config))
-    pieces = [
-        {"sources": [{"model": "a", "layers": [0, 2]}], "options": {"model": "a"}},
-        {"sources": [{"model": "b", "layers": [4, 5]}], "options": {"model": "b"}},
-    ]
-    told = {"models": [str(tmp_path / "a"), str(tmp_path / "b")], "method": "passthrough", "slices": pieces}
-    Specified(specify(told)).run(tmp_path / "out")
-    config = json.loads((tmp_path / "out" / "config.json").read_text())
-    assert (config["num_hidden_layers"], config["layer_types"]) == (3, ["a0", "a1", "b4"])
-
-
-def test_layers_that_a_model_lacks_are_refused(folder):
-    pieces = [{"sources": [{"model": "a", "layers": [3, 6]}], "options": {"model": "a"}}]
-    told = specify({"models": paths(folder, "a"), "method": "passthrough", "slices": pieces})
-    with pytest.raises(ValueError, match=r"a.safetensors has 5 layers; layers \[3, 6\] are asked of it"):
-        Specified(told)
-
-
-def test_a_base_in_some_slices_only_is_refused(folder):
-    sources = [{"model": "a", "layers": [0, 1]}, {"model": "base", "layers": [0, 1]}]
-    base = str(folder / "base.safetensors")
-    told = {
-        "models": paths(folder, "a"),
-        "base": base,
-        "slices": [{"sources": sources}, {"sources": sources[:1]}],
-    }
-    with pytest.raises(ValueError, match="slice 2 has no layers of the base"):
-        Specified(specify(told))
 
 
 def test_same_tokenizer_refuses_other_tokens_and_unknown_ones(tmp_path):

@@ -19,20 +19,30 @@ from typer.core import TyperCommand, TyperGroup
 from equipoise import __version__
 from equipoise.core.errors import unknown
 
+FOLDER = Path(__file__).parent
+
 
 @cache
 def verbs() -> dict[str, tuple[str, str]]:
     """Each verb with the name of its function and the first line of that function's docstring."""
-    found = {}
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            if isinstance(node, ast.FunctionDef) and node.name.rstrip("_") == path.stem != "main":
-                found[path.stem] = (node.name, (ast.get_docstring(node) or "").partition("\n")[0])
-    return found
+    names = (path.stem for path in sorted(FOLDER.glob("*.py")))
+    return {name: found for name in names if (found := _verb(name)) is not None}
 
 
-def _function(verb: str) -> Callable[..., Any]:
-    return getattr(import_module(f"equipoise.cli.{verb}"), verbs()[verb][0])
+@cache
+def _verb(name: str) -> tuple[str, str] | None:
+    """What `verbs` has of one verb, from its file alone; None where there is none of this name."""
+    path = FOLDER / f"{name}.py"
+    if not name.isidentifier() or name == "main" or not path.is_file():
+        return None
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef) and node.name.rstrip("_") == name:
+            return node.name, (ast.get_docstring(node) or "").partition("\n")[0]
+    return None
+
+
+def _function(verb: str, name: str) -> Callable[..., Any]:
+    return getattr(import_module(f"equipoise.cli.{verb}"), name)
 
 
 class Verbs(TyperGroup):
@@ -43,16 +53,16 @@ class Verbs(TyperGroup):
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """A stand-in that carries the verb's help; `resolve_command` gives the verb itself."""
-        if cmd_name not in verbs():
-            return None
-        return TyperCommand(cmd_name, help=verbs()[cmd_name][1], rich_markup_mode=None)
+        found = _verb(cmd_name)
+        return None if found is None else TyperCommand(cmd_name, help=found[1], rich_markup_mode=None)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name = args[0]
-        if name not in verbs():
-            ctx.fail(unknown("verb", name, verbs()))
+        found = _verb(name)
+        if found is None:
+            return ctx.fail(unknown("verb", name, verbs()))
         verb = typer.Typer(add_completion=False, rich_markup_mode=None)
-        verb.command(name)(_function(name))
+        verb.command(name)(_function(name, found[0]))
         return name, typer.main.get_command(verb), args[1:]
 
 

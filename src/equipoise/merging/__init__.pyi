@@ -1,6 +1,7 @@
 from .adamerging import AdaMerging as AdaMerging
 from .aggregated import Aggregated as Aggregated
 from .agreedarithmetic import AgreedArithmetic as AgreedArithmetic
+from .arceefusion import ArceeFusion as ArceeFusion
 from .average import Average as Average
 from .block import Block as Block
 from .block import Part as Part

@@ -36,13 +36,13 @@ CARD = Card(
 class LiNeS(MergeRule):
     """What a method merged, its distance from the base scaled up linearly with the depth of the layer.
 
-    theta_0 + s_l (theta - theta_0) with theta the method's result and s_l = alpha + beta l / (L - 1) in layer
+    theta_0 + s_l (theta - theta_0) with theta what `inner` gives and s_l = alpha + beta l / (L - 1) in layer
     l = 0 ... L - 1 of a stack of L; alpha outside of the stacks (embeddings, heads, norms).
 
-    `method`: a merging method, or the name of one. `alpha`: None takes |sum_i Delta_i| / |theta - theta_0|
-    / m with sums of absolute values over all tensors, as the authors' code does: 1/m for a plain sum. `beta`:
-    to be tuned; the authors search up to 1 (1.5 for TIES), and 0.5 is the middle. For one model alone they
-    take beta = 1 - alpha.
+    `inner`: the merging method whose result is scaled, or the name of one. `alpha`: None takes
+    |sum_i Delta_i| / |theta - theta_0| / m with sums of absolute values over all tensors, as the authors'
+    code does: 1/m for a plain sum. `beta`: to be tuned; the authors search up to 1 (1.5 for TIES), and 0.5 is
+    the middle. For one model alone they take beta = 1 - alpha.
 
     Source: Wang et al., ICLR 2025, and `eval.py`, `aggregation.py` of wang-kee/LiNeS.
 
@@ -54,7 +54,7 @@ class LiNeS(MergeRule):
     [0.25, 1.0, 0.25]
     """
 
-    method: MergeRule | str = field(default_factory=TaskArithmetic)
+    inner: MergeRule | str = field(default_factory=TaskArithmetic)
     alpha: float | None = None
     beta: float = 0.5
 
@@ -62,28 +62,28 @@ class LiNeS(MergeRule):
     per_model: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
-        method = method_named(self.method) if isinstance(self.method, str) else self.method
+        inner = method_named(self.inner) if isinstance(self.inner, str) else self.inner
         for name, value in (
-            ("method", method),
-            ("whole", method.whole),
-            ("by_row", method.by_row),
-            ("statistic", method.statistic),
-            ("copies", method.copies + 2),
+            ("inner", inner),
+            ("whole", inner.whole),
+            ("by_row", inner.by_row),
+            ("statistic", inner.statistic),
+            ("copies", inner.copies + 2),
         ):
             object.__setattr__(self, name, value)
 
     def beside(self, block: Block) -> int:
-        return self._inner.beside(block)
+        return self._method.beside(block)
 
     def cost(self, block: Block) -> float:
-        return (2 if self.alpha is None else 1) * self._inner.cost(block) + super().cost(block)
+        return (2 if self.alpha is None else 1) * self._method.cost(block) + super().cost(block)
 
     def bound(self, names: Sequence[str]) -> Self:
         check_numbers(self)
-        return replace(self, method=self._inner.bound(names))
+        return replace(self, inner=self._method.bound(names))
 
     def survey(self, blocks: Blocks) -> Any:  # -> alpha, the method's survey
-        found = self._inner.survey(blocks)
+        found = self._method.survey(blocks)
         if self.alpha is not None:
             return self.alpha, found
         lengths = list(blocks.map(lambda block: self._lengths(block, found)))
@@ -92,32 +92,32 @@ class LiNeS(MergeRule):
 
     def surveyed_alike(self) -> Any:
         if self.alpha is None:
-            return self.method
-        key = self._inner.surveyed_alike()
-        return None if key is None else (self.alpha, type(self._inner), key)
+            return self.inner
+        key = self._method.surveyed_alike()
+        return None if key is None else (self.alpha, type(self._method), key)
 
     def measure(self, block: Block, survey: Any) -> Any:  # -> s_l, what the method measured
         alpha, found = survey
         depth = 0.0 if block.layer is None or block.layers < 2 else block.layer / (block.layers - 1)
-        return alpha + self.beta * depth, self._inner.measure(block, found)
+        return alpha + self.beta * depth, self._method.measure(block, found)
 
     def merge(self, part: Part, measured: Any) -> Tensor:  # -> part.shape
         scale, found = measured
         base = part.base.clone()  # the method may write into the part's
-        return base + scale * (self._inner.merge(part, found) - base)
+        return base + scale * (self._method.merge(part, found) - base)
 
     @property
-    def _inner(self) -> MergeRule:
-        assert isinstance(self.method, MergeRule)
-        return self.method
+    def _method(self) -> MergeRule:
+        assert isinstance(self.inner, MergeRule)
+        return self.inner
 
     def _lengths(self, block: Block, survey: Any) -> tuple[float, float]:
         """Sums of absolute values of the sum of the task vectors, and of what the method makes of them."""
-        measured = self._inner.measure(block, survey)
+        measured = self._method.measure(block, survey)
         summed = merged = 0.0
         for part in self._parts(block):
             base = part.base.clone()
-            merged += float((self._inner.merge(part, measured) - base).abs().sum(dtype=torch.float64))
+            merged += float((self._method.merge(part, measured) - base).abs().sum(dtype=torch.float64))
             fresh = replace(part)
             summed += float(fresh.deltas.sum(0).abs().sum(dtype=torch.float64))
         return summed, merged

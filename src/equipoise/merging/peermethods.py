@@ -135,8 +135,9 @@ METHODS: Mapping[str, PeerMethod] = {
     "breadcrumbs_ties": replace(_CRUMBS, defaults={**_KEPT, "votes": True}),
     "sce": PeerMethod("SCE", "needed", shared={"select_topk": "select_topk", "int8_mask": None}),
     "nearswap": PeerMethod("NearSwap", "needed", shared={"t": "t"}, required=("t",), count=(1, 1)),
+    "arcee_fusion": PeerMethod("ArceeFusion", "needed", count=(1, 1)),
 }
 """Name in mergekit -> its counterpart."""
 
-ABSENT = ("arcee_fusion", "ram", "ramplus_tl")
+ABSENT = ("ram", "ramplus_tl")
 """Methods of mergekit that have no counterpart here."""

@@ -71,9 +71,8 @@ def read_specification(path: str | Path) -> dict[str, Any]:
 def changed(given: Mapping[str, Any], assignments: Mapping[str, str]) -> dict[str, Any]:
     """A specification with keys set: `density=0.2` is an option of the method, `NAME.weight=2` of a model.
 
-    A key of the specification itself comes first, so that the method within LiNeS is `options.method=ties`;
-    dots lead into it: `dtype=float16`, `models.NAME.path=...`. A model's name may hold dots. Values are read
-    as YAML.
+    A key of the specification itself comes first, and dots lead into it: `dtype=float16`,
+    `models.NAME.path=...`. A model's name may hold dots. Values are read as YAML.
 
     Raises ValueError for a value that is no YAML, and a key below one that has none.
 
