@@ -50,8 +50,8 @@ docs: $(VENV)/.dev ## the documentation, to site/
 	$(BIN)/mkdocs build --strict
 
 .PHONY: bench
-bench: $(VENV)/.base ## the cost of a step, the engine, the solvers, merging and scores, to benchmarks/results.json and docs/benchmarks.md
-	for name in engine solvers steps merging transferability; do $(BIN)/python -m benchmarks.$$name; done
+bench: $(VENV)/.base ## the cost of a step, the engine, the solvers, merging, scores and federated rounds, to benchmarks/results.json and docs/benchmarks.md
+	for name in engine solvers steps merging transferability federated; do $(BIN)/python -m benchmarks.$$name; done
 
 .PHONY: bench-peers
 bench-peers: $(VENV)/.peers bench ## the same with TorchJD beside
@@ -59,6 +59,10 @@ bench-peers: $(VENV)/.peers bench ## the same with TorchJD beside
 .PHONY: test-peers
 test-peers: $(VENV)/.peers ## our rules and engine against TorchJD's
 	$(BIN)/python -m pytest tests/external $(PYTEST)
+
+.PHONY: test-federated
+test-federated: $(VENV)/.federated ## Flower for real: a deployment over TLS on this machine, its simulation, faults
+	EQUIPOISE_TEST_FLOWER=1 $(BIN)/python -m pytest tests/federated/flower --durations=15 $(PYTEST)
 
 .PHONY: evidence
 evidence: $(VENV)/.base ## every experiment of evidence/, two at a time; EVIDENCE=--fast checks the mechanics
@@ -93,6 +97,10 @@ $(VENV)/.test: $(VENV)/.base
 
 $(VENV)/.dev: $(VENV)/.test
 	$(INSTALL) --editable '.[dev]'
+	touch $@
+
+$(VENV)/.federated: $(VENV)/.test
+	$(INSTALL) --editable '.[test,federated]'
 	touch $@
 
 $(VENV)/.peers: $(VENV)/.test

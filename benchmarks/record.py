@@ -20,6 +20,7 @@ TITLES = {
     "steps": "Every rule",
     "merging": "Merging",
     "transferability": "Transferability",
+    "federated": "Federated training",
 }
 Facts = dict[str, str | int]
 

@@ -42,7 +42,7 @@ def reference_address(package: str) -> str:
 
 
 def rules() -> str:
-    """Every rule and problem with what it promises."""
+    """Every rule, problem and federation with what it promises."""
     lines = [
         "# Rules and problems\n",
         "`equipoise show NAME` prints one of them in full; `equipoise list --guarantee NAME` those that"
@@ -60,17 +60,25 @@ def rules() -> str:
             facts = (_linked(room, card), card.shape, _text(card.summary), promises, card.status)
             lines.append(f"| {' | '.join(facts)} |")
         lines.append("")
-    for room, kind in (("pareto", "solver"), ("merging", "method"), ("transferability", "score")):
+    kinds = {"pareto": "solver", "merging": "method", "transferability": "score", "federated": "system"}
+    for room, kind in kinds.items():
         lines += [f"## {room}\n", f"| {kind} | what it does | for | status |", "| --- | --- | --- | --- |"]
         for card in cards(room).values():
             facts = (_linked(room, card), _text(card.summary), _text(card.use), card.status)
             lines.append(f"| {' | '.join(facts)} |")
         lines.append("")
     lines += ["## problems\n", "| problem | what it is | for |", "| --- | --- | --- |"]
-    lines += [f"| `{c.name}` | {_text(c.summary)} | {_text(c.use)} |" for c in cards("problems").values()]
+    lines += _catalogue("problem")
+    lines += ["\n## federations\n", "| federation | what it is | for |", "| --- | --- | --- |"]
+    lines += _catalogue("federation")
     lines += ["\n## Guarantees\n", "| guarantee | meaning |", "| --- | --- |"]
     lines += [f"| `{name}` | {_text(words)} |" for name, words in GUARANTEES.items()]
     return "\n".join(lines) + "\n"
+
+
+def _catalogue(shape: str) -> list[str]:
+    found = [card for card in cards("problems").values() if card.shape == shape]
+    return [f"| `{card.name}` | {_text(card.summary)} | {_text(card.use)} |" for card in found]
 
 
 def papers() -> str:

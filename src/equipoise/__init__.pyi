@@ -14,6 +14,7 @@ from .core.continual import Evaluations as Evaluations
 from .core.diagnose import diagnose as diagnose
 from .core.errors import NonFiniteDirection as NonFiniteDirection
 from .core.errors import VerificationFailed as VerificationFailed
+from .core.federation import Federation as Federation
 from .core.front import Front as Front
 from .core.preferred import Preferred as Preferred
 from .core.problem import Metric as Metric

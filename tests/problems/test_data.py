@@ -1,11 +1,11 @@
-"""Missing data is an error that names the three ways to get it; nothing is downloaded unasked."""
+"""Missing data is an error that names the ways to get it; nothing is downloaded unasked."""
 
 from urllib.error import URLError
 
 import pytest
 
 from equipoise.problems import data
-from equipoise.problems.registry import problem
+from equipoise.problems.registry import federation, problem
 
 FILES = {
     "mnist-pairs": "mnist/mnist.npz",
@@ -40,11 +40,32 @@ def test_missing_data_names_three_ways(monkeypatch, tmp_path, name, is_set):
 
 
 @pytest.mark.usefixtures("no_network")
+def test_a_federation_without_its_data_points_to_one_that_needs_none(monkeypatch, tmp_path):
+    monkeypatch.setenv("EQUIPOISE_DATA", str(tmp_path))
+    with pytest.raises(data.MissingData) as caught:
+        federation("mnist-clients").prepare()
+    assert "Three ways on" in str(caught.value)
+    assert "take digits-clients, whose data ships with scikit-learn" in str(caught.value)
+    with pytest.raises(data.MissingData) as caught:
+        federation("cifar10-clients").prepare()
+    assert "holds cifar10/cifar10_8k.npz" in str(caught.value)
+    assert "Two ways on" in str(caught.value)
+    assert "download" not in str(caught.value)
+
+
+@pytest.mark.usefixtures("no_network")
 @pytest.mark.parametrize(("name", "number"), [("mnist-pairs", 554), ("sarcos", 44976), ("adult", 1590)])
 def test_a_download_is_tried_where_it_was_asked_for(monkeypatch, tmp_path, name, number):
     monkeypatch.setenv("EQUIPOISE_DATA", str(tmp_path))
     with pytest.raises(data.MissingData, match=f"could not be fetched from OpenML.*no network for {number}"):
         problem(name, download="true").prepare()
+
+
+@pytest.mark.usefixtures("no_network")
+def test_a_federation_downloads_where_it_was_asked_to(monkeypatch, tmp_path):
+    monkeypatch.setenv("EQUIPOISE_DATA", str(tmp_path))
+    with pytest.raises(data.MissingData, match=r"could not be fetched from OpenML.*no network for 554"):
+        federation("mnist-clients", download="true").prepare()
 
 
 @pytest.mark.usefixtures("no_network", "data_folder")
@@ -61,3 +82,11 @@ def test_digits_pairs_needs_nothing(monkeypatch):
     found = problem("digits-pairs")
     found.prepare()
     assert len(next(iter(found.batches("train", None)))) == 3
+
+
+@pytest.mark.usefixtures("no_network")
+def test_digits_clients_needs_nothing(monkeypatch):
+    monkeypatch.delenv("EQUIPOISE_DATA", raising=False)
+    found = federation("digits-clients")
+    found.prepare()
+    assert len(found.examples("client-00", "train")[0]) == 100

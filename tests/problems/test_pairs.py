@@ -1,12 +1,10 @@
 """Two digits in one image: no digit crosses a split, and the recipe is MultiMNIST's."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
 
-from equipoise.problems import digitspairs, mnistpairs
+from equipoise.problems import digitspairs
 from equipoise.problems.pairs import draw_pairs, overlay
 from equipoise.problems.registry import problem
 
@@ -164,17 +162,6 @@ def test_mnist_pairs_train():
             optimizer.zero_grad()
     with torch.no_grad():
         assert min(data.evaluate(model.eval(), "test").values()) > 0.3  # ten digits: chance is 0.1
-
-
-def test_mnist_from_openml_is_cut_where_its_test_images_begin(monkeypatch):
-    greys = np.arange(70_000) % 251
-    found = SimpleNamespace(data=np.repeat(greys[:, None], 784, axis=1), target=(greys % 10).astype(str))
-    monkeypatch.setattr(mnistpairs, "fetch", lambda number: found if number == 554 else None)
-    x_train, y_train, x_test, y_test = mnistpairs._digits(None)
-    assert (x_train.shape, x_test.shape) == ((60_000, 28, 28), (10_000, 28, 28))
-    assert x_train.dtype == torch.uint8
-    assert torch.equal(y_train, torch.from_numpy(greys[:60_000] % 10))
-    assert torch.equal(x_test[:, 5, 5].long() % 10, y_test)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Problems by name or by file; each mistake is told with its place and its remedy."""
+"""Problems and federations by name or by file; each mistake is told with its place and its remedy."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,11 +6,11 @@ from typing import Any, ClassVar, Literal
 
 import pytest
 
-from equipoise import Metric, Problem
+from equipoise import Federation, Metric, Problem
 from equipoise.core.card import cards
 from equipoise.problems.options import parse_options
-from equipoise.problems.registry import problem
-from equipoise.problems.userfile import ProblemError, check, only_problem
+from equipoise.problems.registry import builtin, federation, problem
+from equipoise.problems.userfile import ProblemError, check, only_subclass
 
 WHOLE = """
 from dataclasses import dataclass
@@ -28,6 +28,20 @@ class Mine(Problem):
     def evaluate(self, model, split): ...
 """
 
+CLIENTS = """
+from dataclasses import dataclass
+from typing import ClassVar
+from equipoise import Federation, Metric
+
+@dataclass
+class Ours(Federation):
+    count: int = 3
+    @property
+    def clients(self): return tuple(f"site-{k}" for k in range(self.count))
+    def model(self): ...
+    def examples(self, client, split): ...
+"""
+
 
 @pytest.fixture
 def file(tmp_path):
@@ -39,20 +53,49 @@ def file(tmp_path):
     return write
 
 
-def refused(path, **options) -> str:
+def refused(path, find=problem, **options) -> str:
     with pytest.raises(ProblemError) as caught:
-        problem(str(path), **options)
+        find(str(path), **options)
     assert str(path) in str(caught.value)
     return str(caught.value)
 
 
 def test_every_card_names_a_complete_problem():
-    assert set(cards("problems")) == {"digits-pairs", "mnist-pairs", "sarcos", "adult"}
-    for name in cards("problems"):
+    assert set(builtin("problem")) == {"digits-pairs", "mnist-pairs", "sarcos", "adult"}
+    for name in builtin("problem"):
         found = problem(name)
         check(type(found), name)
         assert type(found).__name__.lower() == name.replace("-", "")
         assert len(found.learning_rates) == 3
+
+
+def test_a_card_of_the_room_is_of_a_problem_or_a_federation():
+    assert set(builtin("federation")) == {"digits-clients", "mnist-clients", "cifar10-clients"}
+    assert {**builtin("problem"), **builtin("federation")} == cards("problems")
+
+
+@pytest.mark.parametrize(
+    ("find", "name", "words"),
+    [
+        (
+            problem,
+            "digits-clients",
+            "a federation, not a problem; it is for `equipoise federate digits-clients`",
+        ),
+        (federation, "digits-pairs", "a problem, not a federation; it is for `equipoise run digits-pairs`"),
+    ],
+)
+def test_the_one_asked_for_as_the_other_is_told_so(find, name, words):
+    with pytest.raises(ProblemError) as caught:
+        find(name)
+    assert str(caught.value) == f"{name} is {words}"
+
+
+def test_an_unknown_federation_has_only_federations_for_neighbours():
+    with pytest.raises(ValueError, match=r"no federation is called 'digit-client'; nearest: digits-clients"):
+        federation("digit-client")
+    with pytest.raises(ValueError, match="known: cifar10-clients, digits-clients, mnist-clients;"):
+        federation("xyz")
 
 
 def test_an_unknown_name_lists_its_neighbours():
@@ -198,6 +241,53 @@ def test_what_is_wrong_with_a_file_is_said(file, text, words):
     assert words in refused(file(text))
 
 
+def test_a_federation_of_the_users(file):
+    path = file(CLIENTS)
+    found = federation(str(path), count="2")
+    assert isinstance(found, Federation)
+    assert found.clients == ("site-0", "site-1")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (WHOLE, "one subclass of equipoise.Federation, but defines none; Mine is a problem"),
+        (CLIENTS + "\nclass Other(Ours): pass\n", "defines 2: Ours, Other"),
+        (
+            CLIENTS.replace("def model", "def net"),
+            "the federation Ours is incomplete: method model is missing",
+        ),
+        (CLIENTS.replace("def clients", "def names"), "property clients is missing"),
+        (CLIENTS.replace("def examples", "def data"), "method examples is missing"),
+        (
+            CLIENTS.replace("    count", '    metric: ClassVar = Metric("error", "less")\n    count'),
+            "metric must be Metric(name, 'higher' or 'lower'), not Metric(name='error', better='less')",
+        ),
+        (
+            CLIENTS.replace("    count", "    learning_rate: ClassVar = -1\n    count"),
+            "learning_rate is -1, not a positive number",
+        ),
+        (CLIENTS.replace("@dataclass\n", ""), "count cannot be set, for @dataclass is missing"),
+    ],
+)
+def test_what_is_wrong_with_a_file_of_a_federation_is_said(file, text, words):
+    assert words in refused(file(text), federation)
+
+
+def test_a_federation_asked_for_as_a_problem_is_told_so(file):
+    assert "but defines none; Ours is a federation" in refused(file(CLIENTS))
+
+
+def test_a_file_may_define_a_problem_and_a_federation(file):
+    path = file(WHOLE + CLIENTS)
+    assert type(problem(path)).__name__ == "Mine"
+    assert type(federation(path)).__name__ == "Ours"
+
+
+def test_a_file_of_a_federation_that_is_not_there(tmp_path):
+    assert "`equipoise init mine.py --federation` writes one" in refused(tmp_path / "mine.py", federation)
+
+
 def test_a_constructor_that_refuses_names_the_file(file):
     text = WHOLE + "    def __post_init__(self):\n        assert self.width < 9, 'too wide'\n"
     assert "AssertionError: too wide" in refused(file(text), width=9)
@@ -206,10 +296,13 @@ def test_a_constructor_that_refuses_names_the_file(file):
 def test_only_the_modules_own_classes_count(file):
     import equipoise.problems.digitspairs as module
 
-    assert only_problem(module, "here").__name__ == "DigitsPairs"
+    assert only_subclass(module, Problem, "here").__name__ == "DigitsPairs"
+    with pytest.raises(ProblemError, match="defines none; DigitsPairs is a problem"):
+        only_subclass(module, Federation, "here")
 
 
-def test_metric_and_problem_are_the_public_ones():
+def test_metric_problem_and_federation_are_the_public_ones():
+    from equipoise.core import federation as clients
     from equipoise.core import problem as core
 
-    assert (Metric, Problem) == (core.Metric, core.Problem)
+    assert (Metric, Problem, Federation) == (core.Metric, core.Problem, clients.Federation)

@@ -1,4 +1,4 @@
-"""`equipoise init` writes a problem that runs as it is."""
+"""`equipoise init` writes a problem, or a federation, that runs as it is."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ import torch
 from equipoise import backward
 from equipoise.aggregation import Mean
 from equipoise.cli.main import main
-from equipoise.problems.registry import problem
+from equipoise.problems.registry import federation, problem
 
 
 def call(*arguments):
@@ -25,6 +25,14 @@ def written(tmp_path, capsys):
     captured = capsys.readouterr()
     assert captured.out == ""
     assert f"equipoise run {path}" in captured.err
+    return path
+
+
+@pytest.fixture
+def written_federation(tmp_path, capsys):
+    path = tmp_path / "federation.py"
+    assert call("init", str(path), "--federation") == 0
+    assert f"equipoise federate {path}" in capsys.readouterr().err
     return path
 
 
@@ -68,7 +76,40 @@ def test_template_has_options(written):
         problem(written, cod=5)
 
 
-def test_template_is_clean(written):
+def averaged(found, model, split, measure):
+    return {c: measure(model, found.examples(c, split)).mean().item() for c in found.clients}
+
+
+def test_federation_template_trains(written_federation):
+    found = federation(written_federation)
+    found.prepare()
+    torch.manual_seed(0)
+    model = found.model()
+    first = averaged(found, model, "validation", found.losses)
+    for _ in range(100):
+        losses = [found.losses(model, found.examples(client, "train")).mean() for client in found.clients]
+        gradients = torch.autograd.grad(torch.stack(losses).mean(), list(model.parameters()))
+        with torch.no_grad():
+            for parameter, gradient in zip(model.parameters(), gradients, strict=True):
+                parameter.sub_(found.learning_rate * gradient)
+    last = averaged(found, model, "validation", found.losses)
+    assert all(last[client] < first[client] for client in found.clients)
+    right = averaged(found, model, "test", found.scores)
+    assert min(right.values()) > 0.8
+
+
+def test_clients_of_the_federation_template_hold_all_cases_once_and_differ(written_federation):
+    found = federation(written_federation, clinics="3")
+    assert found.clients == ("clinic-0", "clinic-1", "clinic-2")
+    held = [found.examples(c, split)[0] for c in found.clients for split in ("train", "validation", "test")]
+    assert len(torch.cat(held)) == len(torch.cat(held).unique(dim=0)) == 569
+    radius = [found.examples(client, "train")[0][:, 0] for client in found.clients]
+    assert radius[0].max() <= radius[1].min() <= radius[1].max() <= radius[2].min()
+    assert found.label_counts("clinic-2").tolist()[1] > found.label_counts("clinic-0").tolist()[1]
+
+
+@pytest.mark.parametrize("template", ["written", "written_federation"])
+def test_template_is_clean(template, request):
     checked = subprocess.run(
         [
             sys.executable,
@@ -80,7 +121,7 @@ def test_template_is_clean(written):
             "110",
             "--select",
             "E,F,B,UP",
-            written,
+            request.getfixturevalue(template),
         ],
         capture_output=True,
         text=True,
@@ -98,6 +139,12 @@ def test_init_leaves_what_exists_alone(tmp_path, capsys):
     assert "exists already" in capsys.readouterr().err
     assert path.read_text() == "mine"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_init_names_the_file_by_its_kind(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert call("init") == call("init", "--federation") == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["federation.py", "problem.py"]
 
 
 def test_init_takes_python_files_only(tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""`equipoise init`: write a problem file to start from."""
+"""`equipoise init`: write a problem or federation file to start from."""
 
 from importlib.resources import files
 from pathlib import Path
@@ -10,13 +10,27 @@ from equipoise.core.atomic import write
 
 
 def init(
-    path: Annotated[Path, typer.Argument(help="The Python file to write.")] = Path("problem.py"),
+    path: Annotated[
+        Path | None,
+        typer.Argument(
+            help="The Python file to write; default problem.py, or federation.py with --federation."
+        ),
+    ] = None,
+    federation: Annotated[
+        bool, typer.Option("--federation", help="A federation: clients with data of their own.")
+    ] = False,
 ) -> None:
-    """Write a commented problem file that runs as it is; a file that exists is left alone."""
+    """Write a commented problem or federation that runs as it is; a file that exists is left alone."""
+    kind, template, verb = (
+        ("federation", "federationtemplate.py.txt", "federate")
+        if federation
+        else ("problem", "template.py.txt", "run")
+    )
+    path = path or Path(f"{kind}.py")
     if path.suffix != ".py":
-        raise typer.BadParameter(f"{path} is not a Python file; a problem's name ends in .py")
+        raise typer.BadParameter(f"{path} is not a Python file; a {kind}'s name ends in .py")
     if path.exists() or path.is_symlink():
         raise FileExistsError(f"{path} exists already and was left as it is; name another file")
-    template = files("equipoise.problems").joinpath("template.py.txt")
-    write(path, template.read_text(encoding="utf-8"))
-    typer.echo(f"wrote {path}; to run it: equipoise run {path}", err=True)
+    text = files("equipoise.problems").joinpath(template).read_text(encoding="utf-8")
+    write(path, text)
+    typer.echo(f"wrote {path}; to run it: equipoise {verb} {path}", err=True)

@@ -17,7 +17,7 @@ def list_(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print whole cards as JSON.")] = False,
 ) -> None:
-    """List rules, systems, front solvers and problems, and what each rule guarantees."""
+    """List rules, systems, front solvers, problems and federations, and what each rule guarantees."""
     if room is not None and room not in ROOMS:
         raise typer.BadParameter(unknown("room", room, ROOMS))
     found = [(name, card) for name in ([room] if room else ROOMS) for card in cards(name).values()]
@@ -36,7 +36,7 @@ def table(found: list[tuple[str, Card]]) -> str:
     """One line a card, in columns."""
     rows = [("NAME", "ROOM", "SHAPE", "STATUS", "YEAR", "SUMMARY")]
     for room, card in found:
-        status = "" if card.shape == "problem" else card.status
+        status = "" if card.shape in ("problem", "federation") else card.status
         rows.append((card.name, room, card.shape, status, str(card.year or ""), card.summary))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
     return "\n".join(

@@ -31,7 +31,7 @@ def show(
 
 def page(room: str, card: Card) -> str:
     """The card as a page of text; what it does not state is left out."""
-    status = STATUS[card.status] if card.shape != "problem" else ""
+    status = STATUS[card.status] if card.shape not in ("problem", "federation") else ""
     facts = (
         ("Formula", card.formula),
         ("Use it", card.use),

@@ -1,6 +1,7 @@
 """Bundle: m named directions in R^d, block by block."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -36,7 +37,7 @@ class Bundle:
             raise TypeError(f"names is the string {names!r}; give a sequence of names")
         self.names = tuple(names)
         self.blocks = blocks
-        repeated = sorted({name for name in self.names if self.names.count(name) > 1})
+        repeated = sorted(name for name, times in Counter(self.names).items() if times > 1)
         if repeated or not self.names:
             raise ValueError(f"names repeat: {', '.join(repeated)}" if repeated else "a bundle needs a name")
         if isinstance(blocks, dict):

@@ -8,17 +8,28 @@ from pathlib import Path
 from typing import Literal
 
 Shape = Literal[
-    "gramian", "row", "scalarizer", "transform", "wrapper", "front", "system", "problem", "merge", "score"
+    "gramian",
+    "row",
+    "scalarizer",
+    "transform",
+    "wrapper",
+    "front",
+    "system",
+    "problem",
+    "merge",
+    "score",
+    "federated",
+    "federation",
 ]
 """The shapes of rule, then what is no rule: a wrapper of a model, a solver that gives a front, a system
 around the loop (an optimizer, a sampler, a schedule, a regulariser), a problem, a way to merge models, a
-score of models."""
+score of models, a federated system, a federation to train."""
 
 RULE_SHAPES: tuple[Shape, ...] = ("gramian", "row", "scalarizer")
 """Those that `backward` takes as they are."""
 
 RULE_ROOMS = ("aggregation", "scalarization")
-ROOMS = (*RULE_ROOMS, "pareto", "merging", "transferability", "problems")
+ROOMS = (*RULE_ROOMS, "pareto", "merging", "transferability", "federated", "problems")
 
 GUARANTEES = {
     "PERMUTATION": "reordering the objectives reorders the weights and nothing else",

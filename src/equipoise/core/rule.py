@@ -33,10 +33,12 @@ class Rule(nn.Module):
     """What every rule shares: pure `forward`, state that advances in `update` alone.
 
     `needs_directions` says whether the engine must collect the m directions one by one; where not, a
-    step costs one backward pass.
+    step costs one backward pass. `needs_losses_after` says whether `update` must have the losses after the
+    step.
     """
 
     needs_directions: bool = True
+    needs_losses_after: ClassVar[bool] = False
 
     def stages(self) -> tuple["RowTransform", ...]:
         """Transforms of its own, which the rows pass before the rule sees them; the engine applies them after

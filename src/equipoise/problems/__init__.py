@@ -1,4 +1,4 @@
-"""Problems: what a study trains, built in on real data or read from a user's file."""
+"""Problems and federations: what is trained, built in on real data or read from a user's file."""
 
 import lazy_loader
 

@@ -7,15 +7,17 @@ from typing import Any
 from sklearn.datasets import fetch_openml
 
 FOLDER = "EQUIPOISE_DATA"
+_DOWNLOAD = "allow a download from OpenML with the option download=true (--set download=true)"
 
 
 class MissingData(FileNotFoundError):
-    """Data that is not on this machine; the message names the three ways to get it."""
+    """Data that is not on this machine; the message names the ways to get it."""
 
 
-def find(folder: str, file: str, *, download: bool) -> Path | None:
+def find(folder: str, file: str, *, download: bool | None, instead: str = "digits-pairs") -> Path | None:
     """`$EQUIPOISE_DATA/<folder>/<file>`; None where it is absent and the user asked for a download.
 
+    `download` is None where there is none to ask for; `instead` is what needs no data of the user's.
     Raises MissingData where it is absent and no download was asked for.
     """
     root = os.environ.get(FOLDER)
@@ -26,9 +28,10 @@ def find(folder: str, file: str, *, download: bool) -> Path | None:
         return None
     absent = f"is not at {path}" if path else f"cannot be found, for ${FOLDER} is not set"
     raise MissingData(
-        f"{folder}/{file} {absent}. Three ways on: (1) set ${FOLDER} to a folder that holds {folder}/{file};"
-        " (2) take digits-pairs, whose data ships with scikit-learn;"
-        " (3) allow a download from OpenML with the option download=true (--set download=true)."
+        f"{folder}/{file} {absent}. {'Two' if download is None else 'Three'} ways on:"
+        f" (1) set ${FOLDER} to a folder that holds {folder}/{file};"
+        f" (2) take {instead}, whose data ships with scikit-learn"
+        + ("." if download is None else f"; (3) {_DOWNLOAD}.")
     )
 
 

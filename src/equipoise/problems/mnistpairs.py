@@ -11,15 +11,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from equipoise.core.card import Card
 from equipoise.core.problem import Split
-from equipoise.problems.data import fetch, find
+from equipoise.problems.data import find
 from equipoise.problems.inmemory import Examples, parts
+from equipoise.problems.mnist import read_mnist
 from equipoise.problems.pairs import SIDES, Pairs, draw_pairs
 from equipoise.problems.trunk import Trunk
 
@@ -86,7 +86,7 @@ class MnistPairs(Pairs):
 
 @lru_cache(maxsize=1)
 def _splits(path: Path | None, pairs: int, judged: int, offset: int, seed: int) -> dict[Split, Examples]:
-    train_digits, train_labels, test_digits, test_labels = _digits(path)
+    train_digits, train_labels, test_digits, test_labels = read_mnist(path)
     validation, train = parts(len(train_digits), (1 / 12,), seed)
     draw = {"offset": offset, "canvas": 36, "seed": seed}
     drawn: dict[Split, Examples] = {
@@ -95,19 +95,6 @@ def _splits(path: Path | None, pairs: int, judged: int, offset: int, seed: int) 
         "test": draw_pairs(test_digits, test_labels, judged, **draw),
     }
     return {split: (_shrink(images), *labels) for split, (images, *labels) in drawn.items()}
-
-
-def _digits(path: Path | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    if path is not None:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = [file[name] for name in ("x_train", "y_train", "x_test", "y_test")]
-    else:
-        found = fetch(554)
-        images = found.data.reshape(-1, 28, 28).astype(np.uint8)
-        labels = found.target.astype(np.int64)
-        arrays = [images[:60_000], labels[:60_000], images[60_000:], labels[60_000:]]
-    x_train, y_train, x_test, y_test = (torch.from_numpy(array) for array in arrays)
-    return x_train, y_train.long(), x_test, y_test.long()
 
 
 def _shrink(images: Tensor) -> Tensor:  # (n, 36, 36) uint8 -> (n, 28, 28) float32 in [0, 1]

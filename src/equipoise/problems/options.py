@@ -1,4 +1,4 @@
-"""Options of a problem: the fields of its dataclass, set by name, from text or from values."""
+"""Options of a problem or federation: the fields of its dataclass, set by name, from text or from values."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
@@ -7,22 +7,25 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from equipoise.core.errors import unknown
+from equipoise.core.federation import Federation
 from equipoise.core.problem import Problem
 
 _TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
-def settable(kind: type[Problem]) -> dict[str, Any]:
-    """The options of a problem, each with its type."""
+def settable(kind: type[Problem] | type[Federation]) -> dict[str, Any]:
+    """The options of a problem or federation, each with its type."""
     hints = get_type_hints(kind)
     return {field.name: hints[field.name] for field in fields(kind) if field.init}
 
 
-def parse_options(name: str, kind: type[Problem], given: Mapping[str, Any]) -> dict[str, Any]:
+def parse_options(
+    name: str, kind: type[Problem] | type[Federation], given: Mapping[str, Any]
+) -> dict[str, Any]:
     """The values of `given` as the fields of `kind` want them; text is read by the field's type.
 
-    Raises ValueError for an option that the problem called `name` does not have, with its nearest
-    neighbours, and for a value that does not fit, with the type that would.
+    Raises ValueError for an option that what is called `name` does not have, with its nearest neighbours,
+    and for a value that does not fit, with the type that would.
     """
     types = settable(kind)
     values = {}

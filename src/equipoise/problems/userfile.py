@@ -1,4 +1,4 @@
-"""A user's own problem file: imported, searched for its one problem, and checked before it is used."""
+"""A user's own file: imported, searched for its one problem or federation, and checked before it is used."""
 
 import sys
 from collections.abc import Mapping
@@ -9,48 +9,58 @@ from math import isfinite
 from pathlib import Path
 from traceback import extract_tb
 from types import ModuleType
-from typing import Any, ClassVar, get_origin, get_type_hints
+from typing import Any, ClassVar, TypeVar, get_origin, get_type_hints
 
+from equipoise.core.federation import Federation
 from equipoise.core.problem import Metric, Problem
+
+Wanted = TypeVar("Wanted", Problem, Federation)
 
 
 class ProblemError(ValueError):
-    """A problem that cannot be built; the message names it and what is wrong."""
+    """A problem or federation that cannot be built; the message names it and what is wrong."""
 
 
-def load(path: Path) -> type[Problem]:
-    """The one problem that the Python file `path` defines, complete.
+def load(path: Path, base: type[Wanted]) -> type[Wanted]:
+    """The one subclass of `base` (Problem or Federation) that the Python file `path` defines, complete.
 
     The file is run, and its folder joins the end of `sys.path`, so that it may import its neighbours.
     Raises ProblemError where it is absent, does not import, defines none or several, or an incomplete one.
     """
     path = path.resolve()
     if not path.is_file():
-        raise ProblemError(f"there is no file {path}; `equipoise init {path.name}` writes one to start from")
-    kind = only_problem(_import(path), str(path))
+        start = f"equipoise init {path.name}{' --federation' if base is Federation else ''}"
+        raise ProblemError(f"there is no file {path}; `{start}` writes one to start from")
+    kind = only_subclass(_import(path), base, str(path))
     check(kind, str(path))
     return kind
 
 
-def only_problem(module: ModuleType, where: str) -> type[Problem]:
-    """The one subclass of Problem that a module defines itself; ProblemError where it is not one."""
-    own = [
-        kind
-        for kind in vars(module).values()
-        if isinstance(kind, type) and issubclass(kind, Problem) and kind.__module__ == module.__name__
-    ]
-    kinds = list(dict.fromkeys(own))
-    if len(kinds) != 1:
-        found = f"defines {len(kinds)}: {', '.join(k.__name__ for k in kinds)}" if kinds else "defines none"
-        raise ProblemError(f"{where} must define one subclass of equipoise.Problem, but {found}")
-    return kinds[0]
+def only_subclass(module: ModuleType, base: type[Wanted], where: str) -> type[Wanted]:
+    """The one subclass of `base` that a module defines itself; ProblemError where it is not one."""
+    kinds = _own(module, base)
+    if len(kinds) == 1:
+        return kinds[0]
+    found = f"defines {len(kinds)}: {', '.join(k.__name__ for k in kinds)}" if kinds else "defines none"
+    other = Problem if base is Federation else Federation
+    beside = "" if kinds else "".join(f"; {k.__name__} is a {term(other)}" for k in _own(module, other))
+    raise ProblemError(f"{where} must define one subclass of equipoise.{base.__name__}, but {found}{beside}")
 
 
-def check(kind: type[Problem], where: str) -> None:
-    """Raise ProblemError, with everything that is wrong, where a problem is incomplete."""
-    faults = [*_missing(kind), *_bad_objectives(kind), *_bad_numbers(kind), *_not_a_dataclass(kind)]
+def term(base: type[Problem] | type[Federation]) -> str:
+    """What a base class is called: "problem" or "federation", as on the cards."""
+    return base.__name__.lower()
+
+
+def check(kind: type[Problem] | type[Federation], where: str) -> None:
+    """Raise ProblemError, with everything that is wrong, where a problem or federation is incomplete."""
+    if issubclass(kind, Federation):
+        base, own = Federation, _bad_federation(kind)
+    else:
+        base, own = Problem, [*_bad_objectives(kind), *_bad_numbers(kind)]
+    faults = [*_missing(kind), *own, *_not_a_dataclass(kind)]
     if faults:
-        raise ProblemError(f"{where}: the problem {kind.__name__} is incomplete: {'; '.join(faults)}")
+        raise ProblemError(f"{where}: the {term(base)} {kind.__name__} is incomplete: {'; '.join(faults)}")
 
 
 def _import(path: Path) -> ModuleType:
@@ -70,6 +80,15 @@ def _import(path: Path) -> ModuleType:
     return module
 
 
+def _own(module: ModuleType, base: type[Any]) -> list[type[Any]]:
+    own = [
+        kind
+        for kind in vars(module).values()
+        if isinstance(kind, type) and issubclass(kind, base) and kind.__module__ == module.__name__
+    ]
+    return list(dict.fromkeys(own))
+
+
 def describe(error: BaseException) -> str:
     """An error's class and words."""
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
@@ -82,8 +101,20 @@ def _line(error: BaseException, path: Path) -> str:
     return f", line {lines[-1]}," if lines else ""
 
 
-def _missing(kind: type[Problem]) -> list[str]:
-    return [f"method {name} is missing" for name in sorted(getattr(kind, "__abstractmethods__", ()))]
+def _missing(kind: type[Problem] | type[Federation]) -> list[str]:
+    names = sorted(getattr(kind, "__abstractmethods__", ()))
+    properties = [name for name in names if isinstance(getattr(kind, name), property)]
+    return [f"{'property' if name in properties else 'method'} {name} is missing" for name in names]
+
+
+def _bad_federation(kind: type[Federation]) -> list[str]:
+    metric, rate = kind.metric, kind.learning_rate
+    faults = []
+    if not _is_metric(metric):
+        faults.append(f"metric must be Metric(name, 'higher' or 'lower'), not {metric!r}")
+    if not _positive(rate):
+        faults.append(f"learning_rate is {rate!r}, not a positive number")
+    return faults
 
 
 def _bad_objectives(kind: type[Problem]) -> list[str]:
@@ -108,7 +139,7 @@ def _bad_objectives(kind: type[Problem]) -> list[str]:
     return faults + [
         f"the metric of {name!r} must be Metric(name, 'higher' or 'lower'), not {metric!r}"
         for name, metric in metrics.items()
-        if not isinstance(metric, Metric) or metric.better not in ("higher", "lower")
+        if not _is_metric(metric)
     ]
 
 
@@ -122,11 +153,15 @@ def _bad_numbers(kind: type[Problem]) -> list[str]:
     return faults
 
 
+def _is_metric(metric: Any) -> bool:
+    return isinstance(metric, Metric) and metric.better in ("higher", "lower")
+
+
 def _positive(number: Any) -> bool:
     return isinstance(number, int | float) and isfinite(number) and number > 0
 
 
-def _not_a_dataclass(kind: type[Problem]) -> list[str]:
+def _not_a_dataclass(kind: type[Problem] | type[Federation]) -> list[str]:
     try:
         hints = get_type_hints(kind)
     except Exception as error:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from equipoise.core.card import Card
+from equipoise.core.iterates import Iterate, insert, thin, weighted_mean
 
 CARD = Card(
     name="AdaOMDTchebycheff",
@@ -30,15 +30,6 @@ CARD = Card(
     status="experimental",
     evidence="omd_tchebycheff",
 )
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Iterate:
-    """A detached copy of a model's tensors, its losses (m,), and its weight in the average."""
-
-    tensors: dict[str, Tensor]
-    losses: Tensor
-    weight: float
 
 
 class AdaOMDTchebycheff(nn.Module):
@@ -126,9 +117,7 @@ class AdaOMDTchebycheff(nn.Module):
             for name, tensor in self._averaged(model).items()
         }
         self.rounds += 1
-        self._insert(Iterate(tensors, values, 1.0))
-        while len(self.iterates) > self.max_iterates:
-            self._merge_nearest()
+        self.iterates = thin(insert(self.iterates, Iterate(tensors, values, 1.0)), self.max_iterates)
         self.uniform.update_parameters(model)
         for kept, latest in zip(self.adaptive.buffers(), model.buffers(), strict=True):
             kept.copy_(latest)
@@ -172,44 +161,11 @@ class AdaOMDTchebycheff(nn.Module):
         buffers = model.named_buffers() if self.use_buffers else ()
         return {**dict(model.named_parameters()), **{n: b for n, b in buffers if b.is_floating_point()}}
 
-    def _insert(self, new: Iterate) -> None:
-        """Store an iterate, or give its weight to those that dominate it."""
-        stored = self.losses.reshape(-1, len(self.objectives))
-        better = (stored <= new.losses).all(1).tolist()
-        worse = (stored >= new.losses).all(1).tolist()
-        if any(better):
-            share = new.weight / sum(better)
-            self.iterates = [
-                Iterate(old.tensors, old.losses, old.weight + share * dominates)
-                for old, dominates in zip(self.iterates, better, strict=True)
-            ]
-            return
-        pairs = list(zip(self.iterates, worse, strict=True))
-        inherited = sum(old.weight for old, dominated in pairs if dominated)
-        self.iterates = [old for old, dominated in pairs if not dominated]
-        self.iterates.append(Iterate(new.tensors, new.losses, new.weight + inherited))
-
-    def _merge_nearest(self) -> None:
-        losses = self.losses
-        width = losses.amax(0) - losses.amin(0)
-        places = losses / torch.where(width > 0, width, 1.0)
-        distances = torch.cdist(places, places, compute_mode="donot_use_mm_for_euclid_dist")
-        nearest = int(distances.fill_diagonal_(float("inf")).argmin())
-        first, second = sorted(divmod(nearest, len(losses)))
-        other, one = self.iterates.pop(second), self.iterates.pop(first)
-        weight = one.weight + other.weight
-        share = other.weight / weight
-        tensors = {name: tensor.lerp(other.tensors[name], share) for name, tensor in one.tensors.items()}
-        self._insert(Iterate(tensors, one.losses.lerp(other.losses, share), weight))
-
     @torch.no_grad()
     def _average(self) -> None:
+        mean = weighted_mean(self.iterates)
         for name, target in self._averaged(self.adaptive).items():
-            wide = torch.promote_types(target.dtype, torch.float32)
-            total = torch.zeros_like(target, dtype=wide)
-            for iterate in self.iterates:
-                total.add_(iterate.tensors[name].to(total), alpha=iterate.weight / self.rounds)
-            target.copy_(total)
+            target.copy_(mean[name])
         self._stale = False
 
 

@@ -65,6 +65,8 @@ class FAMO(Keyed, Scalarizer):
     second_moment: Tensor
     count: Tensor
 
+    needs_losses_after = True
+
     def __init__(
         self,
         *,

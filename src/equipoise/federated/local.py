@@ -1,0 +1,69 @@
+"""Local: how a client trains between two messages."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Local:
+    """The schedule of local training, the same for every client: stochastic gradient descent.
+
+    epochs: passes over a client's training examples in a round.
+    steps: steps in a round in place of `epochs`, passes beginning anew as often as it takes.
+    batch_size: examples of a step, None for all that the client has.
+    learning_rate, momentum, weight_decay: as in `torch.optim.SGD`; momentum begins at zero in each round.
+    clip: the largest length of a gradient, None for no limit.
+    decay: factor on the learning rate from round to round.
+
+    Raises ValueError for a number that is out of range.
+    """
+
+    epochs: int = 1
+    steps: int | None = None
+    batch_size: int | None = 32
+    learning_rate: float = 0.1
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    clip: float | None = None
+    decay: float = 1.0
+
+    def __post_init__(self) -> None:
+        counts = {"epochs": self.epochs, "steps": self.steps, "batch_size": self.batch_size}
+        for name, count in counts.items():
+            if count is not None and count < 1:
+                raise ValueError(f"{name} is {count}; it is at least 1")
+        sizes = {"learning_rate": self.learning_rate, "clip": self.clip, "decay": self.decay}
+        for name, size in sizes.items():
+            if size is not None and not size > 0:
+                raise ValueError(f"{name} is {size}; it is above 0")
+        if not 0 <= self.momentum < 1 or self.weight_decay < 0:
+            raise ValueError(
+                f"momentum is {self.momentum} and weight_decay {self.weight_decay}; "
+                "momentum is in [0, 1), weight_decay 0 or more"
+            )
+
+    def rate(self, number: int) -> float:
+        """The learning rate of a round, counted from 1."""
+        return self.learning_rate * self.decay ** (number - 1)
+
+    def batches(self, count: int, generator: torch.Generator, effort: float = 1.0) -> list[Tensor]:
+        """The examples of each step of a round, as indices below `count`, in an order drawn afresh.
+
+        `effort` is the share of the steps that is done, rounded, one at least.
+
+        >>> plan = Local(batch_size=2).batches(5, torch.Generator().manual_seed(0))
+        >>> [len(batch) for batch in plan]
+        [2, 2, 1]
+        """
+        size = min(self.batch_size or count, count)
+        whole = -(-count // size)
+        steps = self.steps if self.steps is not None else self.epochs * whole
+        steps = max(1, round(effort * steps))
+        if size == count:
+            return [torch.arange(count)] * steps
+        plan: list[Tensor] = []
+        while len(plan) < steps:
+            plan.extend(torch.randperm(count, generator=generator).split(size))
+        return plan[:steps]
