@@ -12,7 +12,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -41,7 +40,6 @@ NETWORKS = {
 }
 CLIENTS = (10, 100, 1000)
 SMALL = 10_000
-ONE = Path(__file__).with_name("onefederation.py")
 M, SHAPES = 100, {"first": (784, 1000), "second": (1000, 200), "last": (16000,)}
 
 
@@ -141,7 +139,8 @@ def memory_table() -> dict[str, Any]:
     rows = []
     for name in NETWORKS:
         peak = {
-            clients: child(sys.executable, "memory", name, clients)["megabytes"] for clients in (100, 1000)
+            clients: child(sys.executable, "benchmarks.onefederation", "memory", name, clients)["megabytes"]
+            for clients in (100, 1000)
         }
         each = (peak[1000] - peak[100]) / 900
         size = 4 * sum(p.numel() for p in build(name, 10).model().parameters()) / 2**20
@@ -225,14 +224,12 @@ def flower_table(peer: str | None, turns: int) -> dict[str, Any]:
         return {"title": title, "columns": columns, "rows": rows, "note": "pfl-research was not measured."}
     found: dict[str, list[tuple[float, float]]] = {"here": [], "flower": []}
     for _ in range(turns):
-        for who, interpreter in (("here", sys.executable), ("flower", peer)):
-            began = time.perf_counter()
-            facts = child(interpreter, who)
-            cold = time.perf_counter() - began
-            if who == "here":
-                cold -= 4 * facts["warm"]
-            found[who].append((cold, facts["warm"]))
-            print(who, found[who][-1], file=sys.stderr)
+        began = time.perf_counter()
+        warm_here = child(sys.executable, "benchmarks.onefederation", "here")["warm"]
+        found["here"].append((time.perf_counter() - began - 4 * warm_here, warm_here))
+        facts = child(peer, "benchmarks.flowerside", "flower")
+        found["flower"].append((facts["cold"], facts["warm"]))
+        print({who: runs[-1] for who, runs in found.items()}, file=sys.stderr)
     cold, warm = ({who: median(run[i] for run in runs) for who, runs in found.items()} for i in (0, 1))
     rows = [[who, f"{cold[who]:.2f}", f"{warm[who]:.3f}"] for who in found]
     rows.append(
@@ -246,28 +243,21 @@ def flower_table(peer: str | None, turns: int) -> dict[str, Any]:
         "title": title,
         "columns": columns,
         "rows": rows,
-        "note": f"Medians of {turns} turns, wall seconds. Cold: a process from start to end, with Flower's "
-        "server. Warm: here a second `federate` in the process, for Flower `flwr run` with the server up, "
-        "which starts a process for each processor; its rounds themselves are short. Flower runs through "
-        "this project's bridge, with the same FedAvg. pfl-research was not measured.",
+        "note": f"Medians of {turns} turns, wall seconds. Flower's own FedAvg and simulation. Cold: here a "
+        "process from start to end, there from the start of Flower's server to the end of `flwr run`. Warm: "
+        "here once more in the process, there a second `flwr run` on the same server, which starts its "
+        "workers anew. pfl-research was not measured.",
     }
 
 
-def child(interpreter: str, *arguments: object) -> Mapping[str, float]:
-    """What a process of its own says; RuntimeError with its last words where it fails."""
-    quiet = {
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
-    }
-    done = subprocess.run(
-        [interpreter, str(ONE), *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, **quiet},
-    )
+def child(interpreter: str, module: str, *arguments: object) -> Mapping[str, float]:
+    """What a module says in a process of its own; RuntimeError with its last words where it fails."""
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    order = [interpreter, "-m", module, *map(str, arguments)]
+    quiet = {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)}
+    done = subprocess.run(order, capture_output=True, text=True, check=False, env={**os.environ, **quiet})
     if done.returncode:
-        raise RuntimeError(f"{ONE.name} {' '.join(map(str, arguments))} failed:\n{done.stderr[-2000:]}")
+        raise RuntimeError(f"{' '.join(order[1:])} failed:\n{done.stderr[-2000:]}")
     return json.loads(done.stdout.splitlines()[-1])
 
 

@@ -5,8 +5,8 @@ Ten clients, three rounds of digits, a 64-64-10 network. Run by a Python that ha
     python -m benchmarks.flowerside
 
 cold: seconds from nothing to the end of the run, with the start of Flower's server and simulation. warm: the
-same for a second run of the same server. cold_rounds, warm_rounds: of these, what the strategy took, the start of
-Ray's workers within it. megabytes: the largest sum of the resident memory of all processes, of which
+same for a second run of the same server. cold_rounds, warm_rounds: what the strategy took of these, start of
+Ray's workers included. megabytes: the largest sum of the resident memory of all processes, of which
 shared pages count for each.
 """
 

@@ -1,12 +1,11 @@
 """One federated run in a process of its own; facts as a JSON line.
 
-memory: megabytes that a run of two rounds needed above those before it. here, flower: three rounds of ten
-clients, and how many seconds they take warm.
+memory: megabytes that a run of two rounds needed above those before it. here: three rounds of ten clients,
+and how many seconds they take once more.
 """
 
 import json
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -47,24 +46,6 @@ def here() -> None:
     tell(first=took[0], warm=min(took[1:]))
 
 
-def flower() -> None:
-    """On Flower, `flwr run` with a node for each client; warm is what comes after its server answers."""
-    from equipoise.bridges.flower import run_on_flower, simulation
-
-    ready: list[float] = []
-    waited = simulation.Command.answers
-
-    def answers(server: simulation.Command, port: int, seconds: float) -> bool:
-        found = waited(server, port, seconds)
-        ready.append(time.perf_counter())
-        return found
-
-    simulation.Command.answers = answers
-    with tempfile.TemporaryDirectory() as folder:
-        run_on_flower("digits-clients", {}, "FedAvg", rounds=3, out=folder)
-        tell(warm=time.perf_counter() - ready[0])
-
-
 def tell(**facts: float) -> None:
     """A line on standard output."""
     print(json.dumps(facts), flush=True)
@@ -76,5 +57,3 @@ if __name__ == "__main__":
             memory(name, int(clients))
         case ["here"]:
             here()
-        case ["flower"]:
-            flower()

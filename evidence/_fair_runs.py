@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from equipoise.core.federation import Federation
+from equipoise.core.problem import Split
 from equipoise.federated import Algorithm, ClientAlgorithm, Local, Outcome, Round, ServerAlgorithm, federate
 from equipoise.federated.clientalgorithm import Tensors
 from equipoise.federated.engine.measure import evaluate
@@ -25,8 +26,16 @@ class SmallMnist(MnistClients):
     shape = (1, 14, 14)
     networks = ("softmax", "mlp")
 
+    def parts(self) -> Mapping[Split, tuple[Tensor, Tensor]]:
+        return _mnist(self.split_seed)
+
     def scaled(self, images: Tensor) -> Tensor:  # (n, 28, 28) uint8 -> (n, 1, 14, 14) in [0, 1]
         return nn.functional.avg_pool2d(super().scaled(images), 2)
+
+
+@lru_cache(maxsize=2)
+def _mnist(seed: int) -> Mapping[Split, tuple[Tensor, Tensor]]:
+    return MnistClients(split_seed=seed).parts()
 
 
 @lru_cache(maxsize=8)

@@ -7,7 +7,7 @@ images a client of 14 x 14 pixels, 196-64-10 network), and the two classes of MN
 in every local step, 5 steps a round. The seed deals the images and draws the first model.
 
 Measured on test images of each client: mean accuracy, that of the worst client, the agnostic loss (of the
-client with the largest), and parity, the standard deviation over clients. Claims, the first three on
+client with the largest), and parity, the standard deviation over clients. Claims, the first four on
 digits:
 
 (a) AdaOMD-TCH, exponentiated, has a worst client at least 8 points above FedAvg's,

@@ -118,7 +118,7 @@ def test_a_layout_pads_to_the_longest_batch_of_those_that_go_on():
     plans = [[torch.tensor([1])], [torch.tensor([0, 1]), torch.tensor([2])]]
     layout = Layout(plans, [0, 10])
     index, filled = layout.rows(0)
-    assert index.tolist() == [[1, 0], [10, 11]]
+    assert index.tolist() == [[1, 1], [10, 11]]
     assert filled is not None
     assert filled.tolist() == [[True, False], [True, True]]
     index, filled = layout.rows(1)

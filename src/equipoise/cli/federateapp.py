@@ -23,7 +23,7 @@ clientapp = "{name}.client_app:app"
 # Each of these can be set for one run: flwr run . --run-config 'rounds=5 algorithm="SCAFFOLD"'
 [tool.flwr.app.config]
 federation = "digits-clients" # one of `equipoise list federations`, or the path of a file of yours
-options = ""                  # of the federation, such as "client_count=4 split=classes"
+options = "client_count=2"    # of the federation, as "client_count=4 split=classes"
 algorithm = "FedAvg"          # one of `equipoise list federated`, such as "FedProx:mu=0.1"
 rounds = 3
 seed = 0
@@ -114,9 +114,14 @@ Every machine needs Equipoise with Flower, and silence where Flower would report
 
 ## On one machine
 
-A simulated node for each client; the built-in federation has ten:
+A simulated node for each client: two, as many as Flower simulates where it is told nothing.
 
-    flwr run . local --stream --federation-config 'num-supernodes=10 client-resources-num-cpus=1'
+    flwr run . local --stream
+
+Ten clients need ten nodes:
+
+    flwr run . local --stream --run-config 'options="client_count=10"' \\
+      --federation-config 'num-supernodes=10 client-resources-num-cpus=1'
 
 It leaves a process behind that serves the next run (`flower-superlink`), and files in `~/.flwr`, or in
 `$FLWR_HOME` where that is set. The same without either, and with a report:
@@ -175,6 +180,7 @@ def write_app(folder: Path) -> None:
     texts = {
         "pyproject.toml": PROJECT.format(name=name, app=name.replace("_", "-")),
         "README.md": README.format(name=name),
+        ".gitignore": f"__pycache__/\n{name}-run/\n",  # Flower leaves out of the app what Git does
         f"{name}/__init__.py": f'"""The Flower app {name}."""\n',
         f"{name}/parts.py": PARTS,
         f"{name}/client_app.py": CLIENT.format(name=name),

@@ -11,6 +11,7 @@ from equipoise.core.bundle import Bundle
 from equipoise.core.card import Card
 from equipoise.core.rule import GramianRule, RowRule, RowTransform, Rule, Scalarizer
 from equipoise.core.step import Step
+from equipoise.core.transformed import staged as through
 from equipoise.federated.algorithm import Algorithm
 from equipoise.federated.clientalgorithm import ClientAlgorithm, Tensors
 from equipoise.federated.serveralgorithm import Ask, Outcome, Round, ServerAlgorithm
@@ -61,7 +62,8 @@ class ByRule(Algorithm):
             raise ValueError(rule.no_preference())
         if not (learning_rate > 0 and own_rate > 0):
             raise ValueError(f"learning_rate is {learning_rate} and own_rate {own_rate}; both are above 0")
-        asking = isinstance(rule, Scalarizer) or rule.uses("losses") or rule.needs_losses_after
+        looking = rule.uses("losses") or any(stage.uses("losses") for stage in rule.stages())
+        asking = looking or isinstance(rule, Scalarizer) or rule.needs_losses_after
         server = LossRuleServer if asking else RuleServer
         super().__init__(ClientAlgorithm(), server(rule, learning_rate, own_rate, preference))
 
@@ -80,7 +82,11 @@ class RuleServer(ServerAlgorithm):
         self.preference: Preference = preference
 
     def start(self, parameters: Tensors, clients: tuple[str, ...]) -> Tensors:
-        return kept(self.rule)
+        rule = deepcopy(self.rule)
+        if isinstance(rule, Scalarizer) and any(True for _ in rule.parameters()):
+            # such a rule takes the names of all clients from its first call, where it was given none
+            rule.apply_to(torch.ones(len(clients), dtype=torch.float64), names=clients)
+        return kept(rule)
 
     def aggregate(self, state: Tensors, round: Round) -> Outcome:
         rule = deepcopy(self.rule)
@@ -94,7 +100,7 @@ class RuleServer(ServerAlgorithm):
             weights = slopes(rule, context, self.own_rate)
             update = round.bundle.combine(self.learning_rate * weights)
         else:
-            measured, rows, sign = staged(rule, round.bundle)
+            measured, rows, sign = staged(rule, round.bundle, losses)
             if isinstance(rule, GramianRule):
                 gramian = measured.gramian() if rule.needs_directions else measured_nothing(len(round.names))
                 weights = rule.apply_to(gramian, **context).to("cpu", torch.float64)
@@ -141,18 +147,24 @@ class LossRuleServer(RuleServer):
 
 
 class _Backwards(Mapping[str, Tensor]):
-    """The rows of a bundle, pointing back, through a rule's own transforms; a block when it is asked for."""
+    """The rows of a bundle, pointing back, through a rule's own transforms; a block when it is asked for.
 
-    def __init__(self, bundle: Bundle, stages: tuple[RowTransform, ...]) -> None:
+    With `seen` as the rule sees them, otherwise as they are combined.
+    """
+
+    def __init__(
+        self, bundle: Bundle, stages: tuple[RowTransform, ...], losses: Tensor, *, seen: bool
+    ) -> None:
         self.bundle = bundle
         self.stages = stages
+        self.losses = losses
+        self.seen = seen
 
     def __getitem__(self, block: str) -> Tensor:
         rows = -self.bundle.rows(block)
         flat = rows.reshape(len(rows), -1)
-        for stage in self.stages:
-            flat = stage.apply_to(flat, block=block, names=self.bundle.names)
-        return flat.reshape(rows.shape)
+        combined, seen = through(self.stages, flat, block, self.bundle.names, self.losses)
+        return (seen if self.seen else combined).reshape(rows.shape)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.bundle.blocks)
@@ -161,7 +173,7 @@ class _Backwards(Mapping[str, Tensor]):
         return len(self.bundle.blocks)
 
 
-def staged(rule: Rule, bundle: Bundle) -> tuple[Bundle, Bundle, int]:
+def staged(rule: Rule, bundle: Bundle, losses: Tensor) -> tuple[Bundle, Bundle, int]:
     """The rows that a rule measures, those that it combines, and the sign with which the latter count.
 
     A Gramian does not change where all rows are turned round, so for one without stages none are.
@@ -169,9 +181,9 @@ def staged(rule: Rule, bundle: Bundle) -> tuple[Bundle, Bundle, int]:
     stages = rule.stages()
     if isinstance(rule, GramianRule) and not stages:
         return bundle, bundle, 1
-    moving = tuple(stage for stage in stages if not stage.measures)
-    combined = Bundle(bundle.names, _Backwards(bundle, moving))
-    measured = combined if len(moving) == len(stages) else Bundle(bundle.names, _Backwards(bundle, stages))
+    combined, measured = (
+        Bundle(bundle.names, _Backwards(bundle, stages, losses, seen=seen)) for seen in (False, True)
+    )
     return measured, combined, -1
 
 

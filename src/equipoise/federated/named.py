@@ -13,13 +13,16 @@ from equipoise.federated.algorithm import Algorithm
 
 
 def systems() -> dict[str, tuple[str, str]]:
-    """{name: (room, shape)} of everything that can stand at the server: systems, and rules of the library."""
+    """{name: (room, shape)} of everything that can stand at the server: systems, and rules of the library.
+
+    `ByRule` is none: a rule is asked for by its own name.
+    """
     rooms = ("federated", *RULE_ROOMS)
     return {
         name: (room, card.shape)
         for room in rooms
         for name, card in cards(room).items()
-        if card.shape == "federated" or card.shape in RULE_SHAPES
+        if (card.shape == "federated" and name != "ByRule") or card.shape in RULE_SHAPES
     }
 
 

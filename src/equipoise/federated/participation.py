@@ -54,6 +54,8 @@ class Participation:
             raise ValueError(f"dropout is {self.dropout}; it is in [0, 1)")
         if not all(0 < share <= 1 for share in _values(self.effort)):
             raise ValueError(f"effort is {self.effort}; each share is in (0, 1]")
+        if not isinstance(self.effort, Mapping) and self.effort[0] > self.effort[1]:
+            raise ValueError(f"effort is {self.effort}; the lower bound comes first")
 
     def check(self, clients: Sequence[str]) -> None:
         """Raise ValueError where a client is named that there is not, or more are asked than there are."""

@@ -122,7 +122,8 @@ class Run:
         for client in self.server.clients:
             for label in models if client in got.contents else ():
                 found = side(got.contents[client], f"{MODEL}{label}")
-                judged[label][client] = {name: float(value) for name, value in found.items()}
+                if {"loss", "score"} <= found.keys():
+                    judged[label][client] = {name: float(found[name]) for name in ("loss", "score")}
         return judged
 
     def finished(self) -> Finished:
@@ -153,7 +154,6 @@ class Run:
         told += [f"node {node}: {why}" for node, why in self.nodes.refused.items()]
         folder = self.strategy.checkpoint
         held = f"{folder} holds round {number - 1}" if folder else "there is no checkpoint"
-
         return f"round {number}: {found} usable updates, and a quorum is {need}. {'; '.join(told)}; {held}"
 
     def _exchange(
@@ -192,13 +192,9 @@ class Run:
 
     def _whom(self, left: Sequence[str], asked: set[str]) -> str:
         def state(client: str) -> str:
-            return (
-                "at work"
-                if client in asked
-                else "busy or gone"
-                if client in self.nodes.seen
-                else "no node yet"
-            )
+            if client in asked:
+                return "at work"
+            return "busy or gone" if client in self.nodes.seen else "no node yet"
 
         return ", ".join(f"{client} ({state(client)})" for client in left)
 
@@ -237,6 +233,7 @@ def _shared(parts: Mapping[str, Tensors], made: dict[int, Any]) -> dict[str, Any
 
 
 def told(record: Record, rounds: int) -> str:
+    """A round in one line: how many counted, who was lost, who was refused and why."""
     words = [f"round {record.number} of {rounds}: {len(record.loss)} of {len(record.asked)} clients counted"]
     words += [f"{name} lost" for name in record.lost]
     words += [f"{name} refused, {why}" for name, why in record.quarantined.items()]

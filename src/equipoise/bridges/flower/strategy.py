@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 
 from equipoise.bridges.flower.clientapp import Parts
+from equipoise.bridges.flower.peer import flwr
 from equipoise.bridges.flower.serverrun import Run, told
 from equipoise.core.federation import Federation
 from equipoise.core.problem import Split
@@ -116,6 +117,7 @@ class Strategy:
         Raises NoQuorum where too few clients answered in time, NoUpdates where no reply of a round can be
         used, OtherRun where the checkpoint is of other settings. The checkpoint then holds the rounds before.
         """
+        flwr()
         self.summary()
         run = Run(self, grid)
         if run.server.number:

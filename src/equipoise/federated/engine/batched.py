@@ -1,6 +1,7 @@
 """Batched: many clients trained at once, over one more axis of every tensor."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
 
@@ -43,11 +44,14 @@ class Batched:
         self._starts: dict[str, int] = {}
         self._counts: dict[str, int] = {}
 
-    def hold(self) -> None:
-        """Lay the training examples of all clients one behind the other."""
-        if self._flat:
+    def hold(self, tasks: Sequence[Task] = ()) -> None:
+        """Lay the training examples of all clients one behind the other, of these and who else has some."""
+        if self._flat and all(task.client in self._counts for task in tasks):
             return
-        each = {name: self.federation.examples(name, "train") for name in self.federation.clients}
+        each = {task.client: self.federation.examples(task.client, "train") for task in tasks}
+        for name in self.federation.clients:
+            with suppress(Exception):  # the error is met where that client trains
+                each[name] = self.federation.examples(name, "train")
         self._flat = tuple(torch.cat(parts).to(self.device) for parts in zip(*each.values(), strict=True))
         start = 0
         for name, examples in each.items():
@@ -59,7 +63,7 @@ class Batched:
 
         Raises ValueError as `train` does.
         """
-        self.hold()
+        self.hold(tasks)
         if len(tasks) <= together:
             return self.train(tasks, number)
         order = sorted(range(len(tasks)), key=lambda i: self._counts[tasks[i].client] * tasks[i].effort)
@@ -74,7 +78,7 @@ class Batched:
 
         Raises ValueError for a client without training examples.
         """
-        self.hold()
+        self.hold(tasks)
         for task in tasks:
             if not self._counts[task.client]:
                 raise ValueError(f"client {task.client!r} has no training examples")
@@ -242,6 +246,8 @@ class Layout:
         self._index = np.zeros(self._filled.shape, dtype=np.int64)
         examples = torch.cat([batch for plan in plans for batch in plan]).numpy()
         self._index[self._filled] = examples + np.repeat(starts, self.sizes.sum(1))
+        # padding repeats an example of the batch, so that nothing of another one comes near
+        np.copyto(self._index, self._index[..., :1], where=~self._filled)
 
     def first(self, step: int) -> int:
         """The first client that still goes on in a step; all behind it do."""

@@ -94,7 +94,7 @@ def _fails(batched: Batched, tasks: Sequence[Task], number: int) -> str | None:
     """Why two clients cannot be trained together; None where they were."""
     doing = "the clients' examples do not go side by side"
     try:
-        batched.hold()
+        batched.hold(tasks)
         doing = "torch.func.vmap does not go through the model"
         batched.train([replace(task, effort=1e-9) for task in tasks], number)
     except (RuntimeError, ValueError, NotImplementedError, TypeError) as error:

@@ -2,14 +2,16 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from typing import get_args
 
 import torch
 
+from equipoise.core.errors import check_choice
 from equipoise.federated.algorithm import Algorithm
 from equipoise.federated.attacks import Attack
 from equipoise.federated.clientalgorithm import ClientAlgorithm, Tensors
 from equipoise.federated.engine.batched import Batched
-from equipoise.federated.engine.choice import Batching, Choice, choose
+from equipoise.federated.engine.choice import Batching, Choice, choose, obstacle
 from equipoise.federated.engine.coordinator import Coordinator, Message
 from equipoise.federated.engine.history import Record
 from equipoise.federated.engine.measure import ask, by_client, judging
@@ -32,6 +34,8 @@ class Simulator:
 
     A client whose training raises is left out of the round, by name and with its error; from then on it
     trains apart from the others until it succeeds.
+
+    Raises ValueError where clients cannot be trained in the way that is asked for.
     """
 
     def __init__(
@@ -49,6 +53,10 @@ class Simulator:
         parts = coordinator.federation, coordinator.algorithm, coordinator.model, local, coordinator.seed
         self.worker = Worker(*parts)
         self.batched = Batched(*parts)
+        check_choice("batching", batching, get_args(Batching))
+        found = obstacle(coordinator.model, coordinator.algorithm, self.worker)
+        if batching == "batched" and found is not None:
+            raise ValueError(f'batching="batched" is not possible: {found}')
         self.place = {name: i for i, name in enumerate(coordinator.clients)}
         self.kept = coordinator.restored.get(KEPT) or self._first_kept(coordinator.algorithm)
         noted = coordinator.noted
@@ -99,12 +107,15 @@ class Simulator:
         """The replies of all clients whose training does not raise, in the order of their tasks."""
         many = [task for task in tasks if self._trusted(task.client)]
         found: list[Replies] = []
+        chosen = self.choice
         if many:
             try:
                 found = [self._together(many, number)]
             except Exception as error:  # of one client, which is found by training each on its own
                 alone, failures = self._one_by_one(tasks, number)
-                if not failures:
+                if any(task.client in failures for task in many):
+                    self.choice = chosen  # one that was made beside clients that fail says little
+                else:
                     self._separate(error)
                 return (stacked(alone) if alone else None), failures
         if len(many) == len(tasks):
