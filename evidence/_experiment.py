@@ -16,6 +16,7 @@ alone: tables are printed, claims are not, and nothing is kept.
 import argparse
 import json
 import platform
+import resource
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -31,6 +32,7 @@ import equipoise
 from equipoise.core import atomic
 
 Verdict = Literal["holds", "fails", "inconclusive"]
+MOST_FAST = 15.0  # seconds of processor time for the mechanics of one experiment
 Interval = tuple[float, float]
 
 
@@ -100,7 +102,11 @@ def run(file: str, experiment: Experiment, recorded: Mapping[str, Verdict]) -> i
             claims.append(found)
     seconds = time.perf_counter() - start
     if fast:
-        print(f"mechanics only, in {seconds:.0f} s")
+        spent = _processor_seconds()
+        print(f"mechanics only, in {seconds:.0f} s, {spent:.0f} s of processor time")
+        if spent > MOST_FAST:
+            print(f"that is more than {MOST_FAST:.0f} s; make the fast setting smaller")
+            return 1
         return 0 if {claim.key for claim in claims} == set(recorded) else _unknown(claims, recorded)
     for claim in claims:
         print(f"({claim.key}) {claim.verdict.upper()}: {claim.claim}\n    {claim.seen}")
@@ -109,6 +115,12 @@ def run(file: str, experiment: Experiment, recorded: Mapping[str, Verdict]) -> i
     for claim in changed:
         print(f"({claim.key}) departs from the record, which says {recorded.get(claim.key, 'nothing')}")
     return 1 if changed or len(claims) != len(recorded) else 0
+
+
+def _processor_seconds() -> float:
+    """What this process and those it has started have used so far."""
+    used = [resource.getrusage(whose) for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
 
 
 def _unknown(claims: Sequence[Claim], recorded: Mapping[str, Verdict]) -> int:

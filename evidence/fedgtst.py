@@ -45,7 +45,12 @@ from equipoise.federated import (
 from equipoise.problems import federation
 from equipoise.problems.data import find
 
-RECORDED: dict[str, Verdict] = dict.fromkeys("abcd", "inconclusive")
+RECORDED: dict[str, Verdict] = {
+    "a": "inconclusive",
+    "b": "inconclusive",
+    "c": "inconclusive",
+    "d": "inconclusive",
+}
 
 PAIRS = {"mnist": "MNIST to MNIST-M", "cifar10": "CIFAR-10 to MNIST-M, colour"}
 RATES = (0.1, 0.3)

@@ -12,7 +12,7 @@ from equipoise.core.card import cards
 FACES = public()
 
 
-@pytest.mark.parametrize("room", ["aggregation", "scalarization", "pareto", "merging"])
+@pytest.mark.parametrize("room", ["aggregation", "scalarization", "pareto", "merging", "federated"])
 def test_every_card_is_exported_under_its_name(room: str):
     assert set(cards(room)) - set(FACES[f"equipoise.{room}"]) == set()
 
@@ -23,7 +23,7 @@ def test_every_score_is_exported_under_its_name_in_lower_case():
 
 
 @pytest.mark.parametrize(
-    "room", ["aggregation", "scalarization", "pareto", "merging", "transferability", "problems"]
+    "room", ["aggregation", "scalarization", "pareto", "merging", "transferability", "federated", "problems"]
 )
 def test_a_card_stands_in_the_file_of_its_name(room: str):
     folder = Path(equipoise.__file__).parent / room

@@ -83,7 +83,7 @@ def test_records_say_what_happened():
     assert record.weights["a"] == pytest.approx(12 / 50)
     first = first_model(Small(), FedAvg(), 0)
     images, labels = dealt(0, "train")
-    assert 0 < record.loss["a"] < 1.2 * float(torch.nn.functional.cross_entropy(first(images), labels))
+    assert 0 < record.loss["a"] < 1.2 * torch.nn.functional.cross_entropy(first(images), labels).item()
     assert -1 <= record.conflict["least"] <= record.conflict["mean"] <= 1
     assert record.cosines["names"] == list("abcde")
 

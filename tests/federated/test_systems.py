@@ -28,7 +28,7 @@ every_system = pytest.mark.parametrize("name", CARDS)
 
 
 def run(name, rounds=3, *, way="loop", held=None, algorithm=None, **options):
-    options = {"local": LOCAL, "test": False} | options
+    options = {"local": LOCAL, "test": False, "evaluate_every": 10} | options
     held = held or Small(network="mlp")
     return federate(held, algorithm or system(name), rounds=rounds, batching=way, **options)
 

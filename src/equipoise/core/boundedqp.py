@@ -19,7 +19,7 @@ def bounded_min_norm(gramian: Tensor, lower: Tensor, upper: Tensor) -> Solution:
     """The combination of the directions with the least norm, weights within bounds and of sum 1.
 
     argmin w'Gw over lower <= w <= upper, sum w = 1, with G = `gramian`, float64. Unlike `min_norm` it
-    does not scale rows to one length: ask it for rows of comparable lengths. `residual` is the largest
+    does not scale rows to one length: give it rows of comparable lengths. `residual` is the largest
     gain per weight moved from one direction to another that the bounds allow, relative to the largest
     squared length; 0 at the solution.
 

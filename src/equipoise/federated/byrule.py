@@ -23,7 +23,8 @@ CARD = Card(
     formula="w <- w - eta A(w - w_1, ..., w - w_m)",
     guarantees=("PERMUTATION",),
     single="what the rule gives for one direction",
-    cost="FedAvg's messages; at the server a Gramian of the updates, or the rows block by block",
+    cost="FedAvg's messages; at the server a Gramian of the updates, or the rows block by block, and a model "
+    "for each client where the rule remembers directions (MoCo)",
     use="for conflict-averse or robust federated training by a rule that is known from elsewhere",
     avoid="where clients weigh by their examples and nothing else: that is FedAvg",
     status="main",
@@ -147,24 +148,29 @@ class LossRuleServer(RuleServer):
 
 
 class _Backwards(Mapping[str, Tensor]):
-    """The rows of a bundle, pointing back, through a rule's own transforms; a block when it is asked for.
+    """The rows of a bundle, pointing back, through transforms; a block when it is asked for.
 
-    With `seen` as the rule sees them, otherwise as they are combined.
+    With `holds` each is made once, and held, which takes as much memory as the transforms' own state.
     """
 
     def __init__(
-        self, bundle: Bundle, stages: tuple[RowTransform, ...], losses: Tensor, *, seen: bool
+        self, bundle: Bundle, stages: tuple[RowTransform, ...], losses: Tensor, *, holds: bool = False
     ) -> None:
         self.bundle = bundle
         self.stages = stages
         self.losses = losses
-        self.seen = seen
+        self.held: Tensors | None = {} if holds else None
 
     def __getitem__(self, block: str) -> Tensor:
+        if self.held is not None and block in self.held:
+            return self.held[block]
         rows = -self.bundle.rows(block)
         flat = rows.reshape(len(rows), -1)
-        combined, seen = through(self.stages, flat, block, self.bundle.names, self.losses)
-        return (seen if self.seen else combined).reshape(rows.shape)
+        _, seen = through(self.stages, flat, block, self.bundle.names, self.losses)
+        found = seen.reshape(rows.shape)
+        if self.held is not None:
+            self.held[block] = found
+        return found
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.bundle.blocks)
@@ -176,15 +182,23 @@ class _Backwards(Mapping[str, Tensor]):
 def staged(rule: Rule, bundle: Bundle, losses: Tensor) -> tuple[Bundle, Bundle, int]:
     """The rows that a rule measures, those that it combines, and the sign with which the latter count.
 
-    A Gramian does not change where all rows are turned round, so for one without stages none are.
+    A Gramian does not change where all rows are turned round, and weights may count the other way: rows that
+    no transform changes are taken as they are.
     """
     stages = rule.stages()
-    if isinstance(rule, GramianRule) and not stages:
+    moving = tuple(stage for stage in stages if not stage.measures)
+    if not isinstance(rule, GramianRule):
+        rows = Bundle(bundle.names, _Backwards(bundle, moving, losses))
+        return rows, rows, -1
+    if not stages:
         return bundle, bundle, 1
-    combined, measured = (
-        Bundle(bundle.names, _Backwards(bundle, stages, losses, seen=seen)) for seen in (False, True)
-    )
-    return measured, combined, -1
+    all_move = len(moving) == len(stages)
+    measured = Bundle(bundle.names, _Backwards(bundle, stages, losses, holds=all_move))
+    if all_move:
+        return measured, measured, -1
+    if not moving:
+        return measured, bundle, 1
+    return measured, Bundle(bundle.names, _Backwards(bundle, moving, losses)), -1
 
 
 def measured_nothing(m: int) -> Tensor:
@@ -206,5 +220,5 @@ def slopes(rule: Rule, context: Mapping[str, object], rate: float) -> Tensor:  #
 
 
 def kept(rule: Rule) -> Tensors:
-    """A rule's state, as part of the server's."""
-    return {RULE + name: tensor.detach().clone() for name, tensor in rule.state_dict().items()}
+    """The state of a rule that nobody else has, as part of the server's."""
+    return {RULE + name: tensor.detach() for name, tensor in rule.state_dict().items()}

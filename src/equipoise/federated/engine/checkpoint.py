@@ -102,5 +102,7 @@ class Folder:
         wanted = [kept[n] for n in range(1, number + 1) if n in kept]
         if len(wanted) != number:
             raise ValueError(f"{self.path / ROUNDS} lacks rounds that {STATE} is the outcome of")
-        write(self.path / ROUNDS, "".join(f"{line}\n" for line in wanted))
+        text = "".join(f"{line}\n" for line in wanted)
+        if text.encode() != (self.path / ROUNDS).read_bytes():
+            write(self.path / ROUNDS, text)
         return [Record.from_json(json.loads(line)) for line in wanted]
