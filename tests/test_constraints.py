@@ -24,9 +24,10 @@ def pins() -> dict[str, str]:
 
 
 def direct() -> list[Requirement]:
-    """What the package and its extras test, docs, dev and federated ask for."""
+    """What the package and the extras that its tests use ask for."""
     extras = PROJECT["optional-dependencies"]
-    texts = [text for name in ("test", "docs", "dev", "federated") for text in extras[name]]
+    names = ("test", "docs", "dev", "federated", "examples", "lightning", "ray", "trackers")
+    texts = [text for name in names for text in extras[name]]
     texts += PROJECT["dependencies"]
     return [r for r in map(Requirement, texts) if r.name != "equipoise"]
 

@@ -16,6 +16,8 @@ from .core.errors import NonFiniteDirection as NonFiniteDirection
 from .core.errors import VerificationFailed as VerificationFailed
 from .core.federation import Federation as Federation
 from .core.front import Front as Front
+from .core.observer import Collection as Collection
+from .core.observer import Observer as Observer
 from .core.preferred import Preferred as Preferred
 from .core.problem import Metric as Metric
 from .core.problem import Problem as Problem
@@ -25,6 +27,7 @@ from .core.rule import RowRule as RowRule
 from .core.rule import RowTransform as RowTransform
 from .core.rule import Scalarizer as Scalarizer
 from .core.samples import sample_gradients as sample_gradients
+from .core.scalars import scalars as scalars
 from .core.step import Step as Step
 from .core.taskvectors import task_vectors as task_vectors
 from .core.twobatches import TwoBatches as TwoBatches

@@ -11,8 +11,9 @@ from equipoise.core.combine import settle, settle_rows
 from equipoise.core.groups import Groups
 from equipoise.core.held import Held
 from equipoise.core.objectives import Losses, Parameters, Preference
+from equipoise.core.observer import Observers, as_observers
 from equipoise.core.onepass import weigh_losses
-from equipoise.core.passes import Collected, collect, gramians
+from equipoise.core.passes import Collected, add_gramians, collect
 from equipoise.core.plan import Plan, layers_of
 from equipoise.core.rule import GramianRule, RowRule, Rule, Scalarizer
 from equipoise.core.scaling import scale_of
@@ -48,6 +49,7 @@ class Accumulator:
         scaler: torch.amp.GradScaler | None = None,
         groups: Groups = "all",
         process_group: ProcessGroup | bool | None = None,
+        observers: Observers = (),
     ) -> None:
         """The arguments are those of `backward`. Between processes nothing is sent before `backward`."""
         if not isinstance(rule, Scalarizer | GramianRule | RowRule):
@@ -65,6 +67,7 @@ class Accumulator:
             "private": private,
             "on_nonfinite": on_nonfinite,
             "groups": groups,
+            "observers": as_observers(observers),
         }
         self.scaler = scaler
         self.process_group = process_group
@@ -130,8 +133,8 @@ class Accumulator:
         m = len(call.names)
         empty = {group: torch.zeros(m, m, dtype=torch.float64) for group in call.grouped}
         private = {leaf: {i: gradient / total for i, gradient in one.items()} for leaf, one in own.items()}
-        whole = empty | gramians(held, call.group_of, m)
-        found = Collected(whole, held, set(held), private, measured)
+        found = Collected(empty, held, set(held), private, measured)
+        add_gramians(call, held, found)
         plan = Plan(
             "accumulated",
             passes=m,
@@ -141,10 +144,14 @@ class Accumulator:
             traffic=0 if world is None else world.traffic,
         )
         if isinstance(self.rule, RowRule):
-            return settle_rows(call, found, plan)
-        if isinstance(self.rule, Scalarizer):
-            return weigh_losses(call, found, plan)
-        return settle(call, found, plan)
+            step = settle_rows(call, found, plan)
+        elif isinstance(self.rule, Scalarizer):
+            step = weigh_losses(call, found, plan)
+        else:
+            step = settle(call, found, plan)
+        for observer in call.observers:
+            observer.combined(step)
+        return step
 
     def _check(self, call: Call) -> None:
         if self.call is None:

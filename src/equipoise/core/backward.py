@@ -7,10 +7,11 @@ import torch
 from torch.distributed import ProcessGroup
 
 from equipoise.core.approximate import Features, by_features, by_previous, by_sketch, reusable
-from equipoise.core.call import OnNonFinite, Private, prepare
+from equipoise.core.call import Call, OnNonFinite, Private, prepare
 from equipoise.core.combine import by_gramian, by_rows
 from equipoise.core.groups import Groups
 from equipoise.core.objectives import Losses, Parameters, Preference
+from equipoise.core.observer import Observers, as_observers
 from equipoise.core.onepass import in_one_pass
 from equipoise.core.plan import parse_memory
 from equipoise.core.rule import GramianRule, RowRule, RowTransform, Rule, Scalarizer
@@ -41,6 +42,7 @@ def backward(
     samples: bool = False,
     verify: bool = False,
     process_group: ProcessGroup | bool | None = None,
+    observers: Observers = (),
 ) -> Step:
     """Give the parameters the direction of a rule: stands where `sum(losses).backward()` stood.
 
@@ -82,6 +84,8 @@ def backward(
         naming the parameters that differ by more than the dtype's tolerance.
     process_group: where directions are averaged; by default the default group, if torch.distributed was
         initialised with more than one process. False is for this process alone.
+    observers: told what was collected and combined (`equipoise.Observer`), such as the trackers of
+        `equipoise.bridges`. Without one nothing is spent.
 
     Cost: one backward pass for a scalariser and for rules with constant weights (Mean, Sum); m passes
     otherwise, which go to the outputs of layers where inner products are cheaper from there than from the
@@ -127,8 +131,25 @@ def backward(
         verify=verify,
         samples=samples,
         transforms=stages,
+        observers=as_observers(observers),
     )
-    if stages and isinstance(rule, GramianRule):
+    step = _routed(call, features, gramian, sketch_size, weights_every, previous)
+    for observer in call.observers:
+        observer.combined(step)
+    return step
+
+
+def _routed(
+    call: Call,
+    features: Features | None,
+    gramian: str,
+    sketch_size: int,
+    weights_every: int,
+    previous: Step | None,
+) -> Step:
+    """Go the way that the shape of the rule and the caller's options ask for."""
+    rule = call.rule
+    if call.transforms and isinstance(rule, GramianRule):
         return by_transformed(call)
     if isinstance(rule, Scalarizer) or (isinstance(rule, GramianRule) and not rule.needs_directions):
         return in_one_pass(call)

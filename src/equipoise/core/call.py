@@ -11,7 +11,7 @@ from torch import Tensor
 
 from equipoise.core.errors import NonFiniteDirection
 from equipoise.core.graph import Graph, is_shared, walk
-from equipoise.core.groups import Groups, check_groups, grouped
+from equipoise.core.groups import Groups, check_groups, grouped, layer_name
 from equipoise.core.objectives import (
     Losses,
     Parameters,
@@ -22,6 +22,7 @@ from equipoise.core.objectives import (
     sample_losses,
     simplex_preference,
 )
+from equipoise.core.observer import Collection, Observer
 from equipoise.core.plan import names_of
 from equipoise.core.rule import RowTransform, Rule, Scalarizer
 from equipoise.core.world import World, refuse_shards
@@ -57,6 +58,7 @@ class Call:
     verify: bool = False
     samples: Tensor | None = None
     transforms: tuple[RowTransform, ...] = ()
+    observers: tuple[Observer, ...] = ()
 
     @property
     def vector(self) -> Tensor:  # -> (m,)
@@ -78,6 +80,18 @@ class Call:
     def group_of(self) -> dict[Tensor, str]:
         """The group of each shared parameter."""
         return {leaf: group for group, leaves in self.grouped.items() for leaf in leaves}
+
+    @cached_property
+    def layer_of(self) -> dict[Tensor, str] | None:
+        """The layer of each shared parameter; None where no observer asks for layers."""
+        if not any(observer.layers for observer in self.observers):
+            return None
+        return {leaf: layer_name(name) for leaf, name in zip(self.shared, self.leaf_names, strict=True)}
+
+    def tell(self, gramian: Tensor | None, layers: Mapping[str, Tensor]) -> None:
+        """Tell the observers what is known before the update is written."""
+        for observer in self.observers:
+            observer.collected(Collection(self.names, self.values, gramian, layers))
 
     def block_name(self, leaf: Tensor) -> str:
         """The place of one shared parameter among all, which a row rule that draws tells them apart by."""
@@ -154,6 +168,7 @@ def prepare(
     verify: bool = False,
     samples: bool = False,
     transforms: Sequence[RowTransform] = (),
+    observers: Sequence[Observer] = (),
 ) -> Call:
     """Check what the caller gave, and find the leaves; raises ValueError before anything is computed."""
     if on_nonfinite not in ("raise", "skip", "mean"):
@@ -203,6 +218,7 @@ def prepare(
         verify=verify,
         samples=vector,
         transforms=tuple(transforms),
+        observers=tuple(observers),
     )
 
 

@@ -7,8 +7,9 @@ from torch import Tensor
 
 from equipoise.core.bundle import Bundle
 from equipoise.core.call import Call, accumulate, all_finite
+from equipoise.core.groups import layer_name
 from equipoise.core.held import Held, filled
-from equipoise.core.passes import Collected, Private, collect, faulty
+from equipoise.core.passes import Collected, Private, add, collect, faulty
 from equipoise.core.plan import Choice, Plan
 from equipoise.core.rule import GramianRule
 from equipoise.core.schedules import scheduled
@@ -35,6 +36,8 @@ def settle(call: Call, found: Collected, plan: Plan, choices: Sequence[Choice] =
     keep = keep_of(call, faulty(call, gramian, found.private))
     if keep is None:
         return overflowed(call, found.private)
+    layers = shown_layers(call, found.layers, keep, call.scale)
+    call.tell(shown(gramian, keep), layers)
     own = {name: part / scale**2 for name, part in found.gramians.items()}
     weights = zip(own, weights_of_each(call, list(own.values()), keep), strict=True)
     groups = {name: Group(one, shown(own[name], keep)) for name, one in weights}
@@ -46,7 +49,8 @@ def settle(call: Call, found: Collected, plan: Plan, choices: Sequence[Choice] =
         verify(call, choices, found.held, gradients, numbers)
     whole = next(iter(groups.values())).weights if len(groups) == 1 else None
     write(call, gradients, found.private, keep, whole)
-    return record(call, keep, whole, shown(gramian, keep), plan, groups if len(groups) > 1 else {})
+    several = groups if len(groups) > 1 else {}
+    return record(call, keep, whole, shown(gramian, keep), plan, several, layers)
 
 
 def by_rows(call: Call) -> Step:
@@ -58,6 +62,7 @@ def by_rows(call: Call) -> Step:
     keep, scale, most = everyone, call.scale or 1.0, 0
     while True:
         gradients, private, total, bad = {}, {}, torch.zeros(m, m, dtype=torch.float64), None
+        layers = {}
         for position, share in enumerate(planned.shares):
             last = position == len(planned.shares) - 1
             again = call.retain_graph or call.verify or not last or call.on_nonfinite != "raise"
@@ -66,6 +71,8 @@ def by_rows(call: Call) -> Step:
                 verify(call, share.choices, found.held, {}, {})
             private |= found.private
             total += found.gramian / scale**2
+            for name, part in found.layers.items():
+                add(layers, name, part)
             most = max(most, found.bytes)
             bad = faulty(call, total, private)
             if call.scale is not None and bool(bad.any()):
@@ -78,8 +85,11 @@ def by_rows(call: Call) -> Step:
         else:
             break
         keep = kept or keep
+    layers = shown_layers(call, layers, keep, call.scale)
+    call.tell(shown(total, keep), layers)
     write(call, gradients, private, keep, None)
-    return record(call, keep, None, shown(total, keep), planned.record("rows", most, call, notes=notes))
+    plan = planned.record("rows", most, call, notes=notes)
+    return record(call, keep, None, shown(total, keep), plan, layers=layers)
 
 
 def settle_rows(call: Call, found: Collected, plan: Plan) -> Step:
@@ -90,8 +100,10 @@ def settle_rows(call: Call, found: Collected, plan: Plan) -> Step:
     keep = keep_of(call, faulty(call, gramian, found.private))
     if keep is None:
         return overflowed(call, found.private)
+    layers = shown_layers(call, found.layers, keep, call.scale)
+    call.tell(shown(gramian, keep), layers)
     write(call, dict(_directions(call, found.held, keep)), found.private, keep, None)
-    return record(call, keep, None, shown(gramian, keep), plan)
+    return record(call, keep, None, shown(gramian, keep), plan, layers=layers)
 
 
 def _directions(
@@ -223,6 +235,15 @@ def shown(gramian: Tensor, keep: Sequence[int]) -> Tensor:  # (m, m) -> (m, m)
     return torch.where(kept & kept[:, None], gramian, 0.0)
 
 
+def shown_layers(
+    call: Call, layers: Mapping[str, Tensor], keep: Sequence[int], scale: float | None = None
+) -> dict[str, Tensor]:
+    """The Gramians of layers in the order of the model, unscaled, with zero for what was left out."""
+    names = [*call.named, *call.leaf_names] if call.named else call.leaf_names
+    order = dict.fromkeys(map(layer_name, names))
+    return {name: shown(layers[name] / (scale or 1.0) ** 2, keep) for name in order if name in layers}
+
+
 def record(
     call: Call,
     keep: Sequence[int],
@@ -230,6 +251,7 @@ def record(
     gramian: Tensor | None,
     plan: Plan,
     groups: Mapping[str, Group] | None = None,
+    layers: Mapping[str, Tensor] | None = None,
 ) -> Step:
     """What the caller is told."""
     resolution = max((torch.finfo(leaf.dtype).eps for leaf in call.shared), default=None)
@@ -243,4 +265,5 @@ def record(
         call.preference,
         plan,
         groups or {},
+        layers=layers or {},
     )

@@ -20,6 +20,11 @@ def check_groups(groups: Groups, named: bool) -> None:
         )
 
 
+def layer_name(parameter: str) -> str:
+    """The layer of a parameter, by its name: all before the last dot, or the name itself."""
+    return parameter.rpartition(".")[0] or parameter
+
+
 def grouped(groups: Groups, leaves: Sequence[Tensor], names: Sequence[str]) -> dict[str, list[Tensor]]:
     """The shared parameters by group, in the order of the first of each."""
     found: dict[str, list[Tensor]] = {}
@@ -30,7 +35,7 @@ def grouped(groups: Groups, leaves: Sequence[Tensor], names: Sequence[str]) -> d
             case "tensor":
                 group = name
             case "layer":
-                group = name.rpartition(".")[0] or name
+                group = layer_name(name)
             case by_name:
                 group = str(by_name(name))
         found.setdefault(group, []).append(leaf)

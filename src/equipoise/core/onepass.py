@@ -24,6 +24,7 @@ def in_one_pass(call: Call) -> Step:
     if call.scale is not None:
         finite = torch.ones_like(finite)
     keep = call.kept(finite)
+    call.tell(None, {})
     while True:
         weights, learned = _weights(call, keep)
         before = {leaf: leaf.grad for leaf in call.reached}
@@ -156,6 +157,7 @@ def weigh_losses(call: Call, found: Collected, plan: Plan) -> Step:
     if call.scale is not None and bool(bad.any()):
         return overflowed(call, found.private)
     keep = call.kept(~bad)
+    call.tell(None, {})
     weights, learned = _weights(call, keep)
     full = torch.zeros(len(call.names), dtype=torch.float64)
     full[list(keep)] = weights

@@ -1,8 +1,8 @@
 """From losses to what is held of their directions: one backward pass for each objective."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import cast
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ from equipoise.core.plan import Choice, Share
 Private = dict[Tensor, dict[int, Tensor]]
 """A leaf of one objective -> index of a loss of that -> its gradient."""
 
+Key = TypeVar("Key", bound=Hashable)
 
 DONATED = (
     "m directions need m backward passes, and a compiled model may have given its buffers away to the "
@@ -30,9 +31,9 @@ DONATED = (
 class Collected:
     """What the passes over some shares brought.
 
-    `gramians` has one (m, m) for each group of parameters, float64 on the CPU. `held` are the directions
-    still at hand; what is in `reached` alone had directions that were let go. `bytes` is the most that
-    was held.
+    `gramians` has one (m, m) for each group of parameters, float64 on the CPU, and `layers` one for each
+    layer where an observer asks for them. `held` are the directions still at hand; what is in `reached`
+    alone had directions that were let go. `bytes` is the most that was held.
     """
 
     gramians: dict[str, Tensor]
@@ -40,6 +41,7 @@ class Collected:
     reached: set[Tensor] = field(default_factory=set)
     private: Private = field(default_factory=dict)
     bytes: int = 0
+    layers: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def gramian(self) -> Tensor:  # -> (m, m)
@@ -68,13 +70,15 @@ def collect(
                 held = {leaf: call.world.reduce(one) for leaf, one in held.items()}
             found.held |= held
             found.reached |= held.keys()
-            for group, part in gramians(held, call.group_of, m).items():
-                found.gramians[group] += part
+            add_gramians(call, held, found)
         else:
             if owned:
                 sweep(call, (), owned, found.private, retain=True)
             leaf = share.choices[0].leaf
-            found.gramians[call.group_of[leaf]] += by_pairs(call, leaf, share.rows)
+            part = by_pairs(call, leaf, share.rows)
+            found.gramians[call.group_of[leaf]] += part
+            if call.layer_of is not None:
+                add(found.layers, call.layer_of[leaf], part)
             found.reached.add(leaf)
             found.bytes = max(found.bytes, (share.rows + 1) * leaf.nbytes)
         found.bytes = max(found.bytes, sum(one.bytes() for one in found.held.values()))
@@ -147,12 +151,30 @@ def differentiate(call: Call, i: int, targets: Sequence, *, retain: bool) -> Seq
         raise
 
 
-def gramians(held: Mapping[Tensor, Held], group_of: Mapping[Tensor, str], m: int) -> dict[str, Tensor]:
+def add_gramians(call: Call, held: Mapping[Tensor, Held], found: Collected) -> None:
+    """Add the Gramians of what is held to those found, of groups, and of layers where they are asked for."""
+    m = len(call.names)
+    if call.layer_of is None:
+        for group, part in gramians(held, call.group_of, m).items():
+            add(found.gramians, group, part)
+        return
+    pieces = {leaf: (call.group_of[leaf], call.layer_of[leaf]) for leaf in held}
+    for (group, layer), part in gramians(held, pieces, m).items():
+        add(found.gramians, group, part)
+        add(found.layers, layer, part)
+
+
+def add(sums: dict[str, Tensor], name: str, part: Tensor) -> None:
+    """Add to the sum of this name, which may be the first."""
+    sums[name] = sums[name] + part if name in sums else part
+
+
+def gramians(held: Mapping[Tensor, Held], group_of: Mapping[Tensor, Key], m: int) -> dict[Key, Tensor]:
     """The Gramian (m, m) of each group on the CPU; one transfer for each device.
 
     What came out in a range where float32 loses digits is multiplied again in float64.
     """
-    found: dict[str, Tensor] = {}
+    found: dict[Key, Tensor] = {}
     pieces = _pieces(held, group_of, m)
     parts = [one.gramian(m) for _, one in pieces]
     for device in dict.fromkeys(part.device for part in parts):
@@ -165,9 +187,9 @@ def gramians(held: Mapping[Tensor, Held], group_of: Mapping[Tensor, str], m: int
     return found
 
 
-def _pieces(held: Mapping[Tensor, Held], group_of: Mapping[Tensor, str], m: int) -> list[tuple[str, Held]]:
+def _pieces(held: Mapping[Tensor, Held], group_of: Mapping[Tensor, Key], m: int) -> list[tuple[Key, Held]]:
     """What to multiply on its own, with its group; small blocks of one kind are put together."""
-    pieces: list[tuple[str, Held]] = []
+    pieces: list[tuple[Key, Held]] = []
     small: dict[tuple, list[Dense]] = {}
     for leaf, one in held.items():
         if isinstance(one, Dense) and m * leaf.numel() <= EXACT:

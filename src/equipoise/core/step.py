@@ -33,8 +33,8 @@ class Step:
     finite. `preference` is the one given, (m,) on the simplex, None where none was. `plan` says by which
     route this was found, what it cost and what was approximate. `groups` has the weights and Gramian of
     each group of parameters, empty where all are one. `age` counts the steps since the weights were found,
-    0 where they are fresh. `overflowed` says that a GradScaler's factor was too large: nothing was
-    combined, and the scaler skips the step.
+    0 where they are fresh. `overflowed` says that a GradScaler's factor was too large: nothing was combined,
+    and the scaler skips the step. `layers` has the Gramian of each layer, where an observer asked for them.
     """
 
     names: tuple[str, ...]
@@ -48,6 +48,7 @@ class Step:
     groups: Mapping[str, Group] = field(default_factory=dict)
     age: int = 0
     overflowed: bool = False
+    layers: Mapping[str, Tensor] = field(default_factory=dict)
 
     def parts(self) -> dict[str, Group]:
         """The groups, or all parameters under the name ""; empty where there is no Gramian that weights are

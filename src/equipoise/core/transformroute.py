@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from equipoise.core.call import Call
-from equipoise.core.combine import keep_of, overflowed, record, shown, weights_of_each, write
+from equipoise.core.combine import keep_of, overflowed, record, shown, shown_layers, weights_of_each, write
 from equipoise.core.gramian import block_gramian, wide
-from equipoise.core.passes import Private, collect, faulty
+from equipoise.core.passes import Private, add, collect, faulty
 from equipoise.core.plan import Schedule
 from equipoise.core.schedules import scheduled
 from equipoise.core.step import Group, Step
@@ -27,11 +27,18 @@ def by_transformed(call: Call) -> Step:
     keep: tuple[int, ...] = tuple(range(m))
     while True:
         gramians = {group: torch.zeros(m, m, dtype=torch.float64) for group in call.grouped}
+        layers: dict[str, Tensor] = {}
         kept: dict[Tensor, Tensor] = {}
 
-        def measure(leaf: Tensor, rows: Tensor, seen: Tensor, found=gramians, kept=kept, keep=keep) -> None:
+        def measure(
+            leaf: Tensor, rows: Tensor, seen: Tensor, found=gramians, layers=layers, kept=kept, keep=keep
+        ) -> None:
             index = torch.tensor(keep)
-            found[call.group_of[leaf]][index[:, None], index] += block_gramian(seen).cpu()
+            part = torch.zeros(m, m, dtype=torch.float64)
+            part[index[:, None], index] = block_gramian(seen).cpu()
+            found[call.group_of[leaf]] += part
+            if call.layer_of is not None:
+                add(layers, call.layer_of[leaf], part)
             if once:
                 kept[leaf] = rows
 
@@ -42,6 +49,9 @@ def by_transformed(call: Call) -> Step:
         if settled == keep:
             break
         keep = settled
+    total = torch.stack(list(gramians.values())).sum(0)
+    seen = shown_layers(call, layers, keep)
+    call.tell(shown(total, keep), seen)
     weights = zip(gramians, weights_of_each(call, list(gramians.values()), keep), strict=True)
     groups = {name: Group(one, gramians[name]) for name, one in weights}
     gradients: dict[Tensor, Tensor] = {}
@@ -58,11 +68,11 @@ def by_transformed(call: Call) -> Step:
         _go(call, planned, keep, combine, retain=call.retain_graph)
     whole = next(iter(groups.values())).weights if len(groups) == 1 else None
     write(call, gradients, private, keep, whole)
-    total = torch.stack([group.gramian for group in groups.values()]).sum(0)
     names = ", ".join(type(one).__name__ for one in call.transforms)
     notes = (*notes, f"weights, Gramian and conflict are of the rows behind {names}")
     plan = planned.record("rows", most, call, notes=notes)
-    return record(call, keep, whole, shown(total, keep), plan, groups if len(groups) > 1 else {})
+    several = groups if len(groups) > 1 else {}
+    return record(call, keep, whole, shown(total, keep), plan, several, seen)
 
 
 def _go(
