@@ -80,7 +80,7 @@ def by_hand(held: Federation) -> Callable[[], None]:
 
 def simulated(held: Federation) -> Simulator:
     """The simulator as `federate` sets it up, following no split."""
-    return Simulator(Coordinator(held, FedAvg(), evaluate_every=10**9), LOCAL)
+    return Simulator(Coordinator(held, FedAvg(), local=LOCAL, evaluate_every=10**9))
 
 
 def simulator_table(seconds: float) -> dict[str, Any]:

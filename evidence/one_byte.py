@@ -76,9 +76,9 @@ def train(way: str, rate: float, rounds: int, seed: int, judged: bool = True) ->
     on.prepare()
     system = made(way)
     every = 1 if way == GRADIENT else rounds
-    server = Coordinator(on, system, seed=seed, evaluate_every=every, rounds=rounds)
     local = Local(steps=1, batch_size=16, learning_rate=rate)
-    clients = Simulator(server, local, batching="batched" if way == GRADIENT else "loop")
+    server = Coordinator(on, system, seed=seed, local=local, evaluate_every=every, rounds=rounds)
+    clients = Simulator(server, batching="batched" if way == GRADIENT else "loop")
     for _ in range(rounds):
         clients.round()
     curve = tuple(_accuracy(record.judged) for record in server.history if record.judged)

@@ -42,8 +42,8 @@ def seen_rounds(algorithm, rounds=3, *, participation=None, network="softmax", *
         return outcome
 
     algorithm.server.aggregate = watched
-    coordinator = Coordinator(Small(network=network), algorithm, participation=participation)
-    simulator = Simulator(coordinator, LOCAL, batching="loop")
+    coordinator = Coordinator(Small(network=network), algorithm, local=LOCAL, participation=participation)
+    simulator = Simulator(coordinator, batching="loop")
     for _ in range(rounds):
         simulator.round()
     return seen

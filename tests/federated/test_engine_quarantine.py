@@ -152,8 +152,8 @@ def test_the_model_is_as_if_the_client_had_not_been_there(name, way):
 
 
 def test_where_all_fail_the_run_raises_and_nothing_of_it_has_changed(tmp_path):
-    coordinator = Coordinator(Small(), FedAdam(), folder=Folder(tmp_path, {}))
-    simulator = Simulator(coordinator, Local(steps=2))
+    coordinator = Coordinator(Small(), FedAdam(), local=Local(steps=2), folder=Folder(tmp_path, {}))
+    simulator = Simulator(coordinator)
     simulator.round()
     held = {name: (tmp_path / name).read_bytes() for name in (STATE, ROUNDS)}
     before = coordinator.parameters, coordinator.state, coordinator.history[:], simulator.kept
@@ -173,8 +173,9 @@ def test_where_all_fail_the_run_raises_and_nothing_of_it_has_changed(tmp_path):
 
 def test_a_server_that_fails_leaves_the_round_undone(tmp_path):
     """An update that is not finite, of finite replies: the rate is far too large."""
-    coordinator = Coordinator(Small(), FedAvg(learning_rate=1e308), folder=Folder(tmp_path, {}))
-    simulator = Simulator(coordinator, Local(learning_rate=100.0))
+    far, local = FedAvg(learning_rate=1e308), Local(learning_rate=100.0)
+    coordinator = Coordinator(Small(), far, local=local, folder=Folder(tmp_path, {}))
+    simulator = Simulator(coordinator)
     first = coordinator.parameters
     with pytest.raises(ValueError, match="round 1: the update of 'weight' is not finite, of finite replies"):
         simulator.round()

@@ -136,8 +136,8 @@ def test_a_client_that_recovers_takes_part_again(way):
 @WAYS
 @pytest.mark.parametrize("attack", [NotANumber(), Duplicate(), Silent()])
 def test_a_client_whose_reply_does_not_count_keeps_what_it_had(way, attack):
-    coordinator = Coordinator(Small(), SCAFFOLD(), rounds=2)
-    simulator = Simulator(coordinator, LOCAL, batching=way, attacks={"b": attack})
+    coordinator = Coordinator(Small(), SCAFFOLD(), local=LOCAL, rounds=2)
+    simulator = Simulator(coordinator, batching=way, attacks={"b": attack})
     record = simulator.round()
     assert ("b" in record.lost) == isinstance(attack, Silent)
     assert ("b" in record.quarantined) != isinstance(attack, Silent)

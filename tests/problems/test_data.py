@@ -1,8 +1,12 @@
 """Missing data is an error that names the ways to get it; nothing is downloaded unasked."""
 
+import subprocess
+import sys
 from urllib.error import URLError
 
+import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 
 from equipoise.problems import data
 from equipoise.problems.registry import federation, problem
@@ -19,7 +23,7 @@ def no_network(monkeypatch):
     def fetch_openml(**options):
         raise URLError(f"no network for {options['data_id']}")
 
-    monkeypatch.setattr(data, "fetch_openml", fetch_openml)
+    monkeypatch.setattr("sklearn.datasets.fetch_openml", fetch_openml)
 
 
 @pytest.mark.usefixtures("no_network")
@@ -90,3 +94,19 @@ def test_digits_clients_needs_nothing(monkeypatch):
     found = federation("digits-clients")
     found.prepare()
     assert len(found.examples("client-00", "train")[0]) == 100
+
+
+def test_digits_are_those_of_scikit_learn():
+    images, labels = load_digits(return_X_y=True)
+    found = data.digits()
+    for mine, theirs in zip(found, (images, labels), strict=True):
+        assert mine.dtype == theirs.dtype
+        assert np.array_equal(mine, theirs)
+
+
+def test_a_short_federated_run_does_not_load_scikit_learn():
+    program = (
+        "import sys; from equipoise.problems import federation; federation('digits-clients').prepare();"
+        "sys.exit('sklearn' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", program]).returncode == 0

@@ -20,7 +20,7 @@ def numbered_digits(monkeypatch):
     """Digits that are grey throughout, each in its own grey: 16 times its number plus 16."""
     images = np.repeat(np.arange(1, 1798, dtype=float)[:, None] * 16, 64, axis=1)
     labels = np.arange(1797) % 10
-    monkeypatch.setattr(digitspairs, "load_digits", lambda return_X_y: (images, labels))
+    monkeypatch.setattr(digitspairs, "digits", lambda: (images, labels))
 
 
 @pytest.fixture

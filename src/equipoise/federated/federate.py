@@ -101,6 +101,7 @@ def federate(
         federation,
         algorithm,
         seed=seed,
+        local=local,
         participation=participation,
         watch=watch,
         evaluate_every=every,
@@ -110,7 +111,7 @@ def federate(
     )
     if coordinator.number > rounds:
         raise ValueError(f"{out} holds {coordinator.number} rounds already, more than the {rounds} asked for")
-    simulator = Simulator(coordinator, local, batching=batching, attacks=attacks)
+    simulator = Simulator(coordinator, batching=batching, attacks=attacks)
     while coordinator.number < rounds:
         record = simulator.round()
         if told is not None:

@@ -36,35 +36,32 @@ class FedNova(Algorithm):
 
         |a_k|_1 = (K - rho (1 - rho^K) / (1 - rho)) / (1 - rho).
 
-    `momentum` must be that of `Local`, which a server does not see. `learning_rate` is the server's, 1 by
-    default. Both sums are over those that replied. `Local.clip` and weight decay are not in |a_k|_1, nor in
-    the paper's; FedProx's term is, in the paper, but not here.
+    rho is that of `Local`. `learning_rate` is the server's, 1 by default. Both sums are over those that
+    replied. `Local.clip` and weight decay are not in |a_k|_1, nor in the paper's; FedProx's term is, in the
+    paper, but not here.
 
     The fixed point for different numbers of steps is that of sum_k p_k F_k, where FedAvg's is that of
     sum_k p_k K_k F_k.
 
-    Raises ValueError for a learning rate that is not positive or a momentum outside [0, 1).
+    Raises ValueError for a learning rate that is not positive.
     Source: Wang et al. 2020, FedNova with tau_eff as they take it by default; |a_k|_1 with momentum is what
     their code walks through step by step.
     """
 
-    def __init__(self, *, momentum: float = 0.0, learning_rate: float = 1.0) -> None:
-        super().__init__(ClientAlgorithm(), NormalisedServer(momentum=momentum, learning_rate=learning_rate))
+    def __init__(self, *, learning_rate: float = 1.0) -> None:
+        super().__init__(ClientAlgorithm(), NormalisedServer(learning_rate=learning_rate))
 
 
 class NormalisedServer(ServerAlgorithm):
     """Averages what clients moved in a step, and takes their mean number of steps."""
 
-    def __init__(self, *, momentum: float, learning_rate: float) -> None:
-        if not 0 <= momentum < 1:
-            raise ValueError(f"momentum is {momentum}; it is in [0, 1)")
+    def __init__(self, *, learning_rate: float) -> None:
         if not learning_rate > 0:
             raise ValueError(f"learning_rate is {learning_rate}; it is above 0")
-        self.momentum = momentum
         self.learning_rate = learning_rate
 
     def aggregate(self, state: Tensors, round: Round) -> Outcome:
-        lengths = effective_steps(round.side["steps"], self.momentum)
+        lengths = effective_steps(round.side["steps"], round.local.momentum)
         shares = round.shares
         weights = shares * (shares @ lengths) / lengths
         notes = {"effective_steps": float(shares @ lengths)}

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from equipoise.core.bundle import Bundle
 from equipoise.federated.clientalgorithm import Tensors
+from equipoise.federated.local import Local
 
 Ask = Literal["loss", "gradient_norm", "label_counts"]
 
@@ -21,7 +22,8 @@ class Round:
     (none where the clients send something else). sent: further tensors (m, ...). side: numbers (m,) or
     (m, k), float64: "samples", "steps", "loss_during" (mean over the local steps) and what
     the server asks for: "loss" and "gradient_norm" of the received model on all training examples of a
-    client, "label_counts". chances (m,): with what probability each of the m replies in a round.
+    client, "label_counts". chances (m,): with what probability each of the m replies in a round. local: how
+    clients trained.
     """
 
     number: int
@@ -31,6 +33,7 @@ class Round:
     sent: Tensors
     side: Mapping[str, Tensor]
     chances: Tensor
+    local: Local = field(default_factory=Local)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -10,12 +10,12 @@ from functools import lru_cache
 from typing import ClassVar
 
 import torch
-from sklearn.datasets import load_digits
 from torch import Tensor
 
 from equipoise.core.card import Card
 from equipoise.core.problem import Split
 from equipoise.problems.clients import Clients, Network
+from equipoise.problems.data import digits
 from equipoise.problems.inmemory import parts
 
 CARD = Card(
@@ -58,7 +58,7 @@ class DigitsClients(Clients):
 
 @lru_cache(maxsize=2)
 def _parts(seed: int) -> dict[Split, tuple[Tensor, Tensor]]:
-    images, labels = (torch.from_numpy(array) for array in load_digits(return_X_y=True))
+    images, labels = (torch.from_numpy(array) for array in digits())
     train, validation, test = parts(len(images), (0.6, 0.2), seed)
     dealt: dict[Split, Tensor] = {"train": train, "validation": validation, "test": test}
     return {split: (images[rows], labels[rows].long()) for split, rows in dealt.items()}

@@ -10,11 +10,11 @@ from functools import lru_cache
 from typing import ClassVar
 
 import torch
-from sklearn.datasets import load_digits
 from torch import nn
 
 from equipoise.core.card import Card
 from equipoise.core.problem import Split
+from equipoise.problems.data import digits
 from equipoise.problems.inmemory import Examples, parts
 from equipoise.problems.pairs import SIDES, Pairs, draw_pairs
 from equipoise.problems.trunk import Trunk
@@ -74,16 +74,16 @@ class DigitsPairs(Pairs):
 
 @lru_cache(maxsize=2)
 def _splits(pairs: int, judged: int, offset: int, seed: int) -> dict[Split, Examples]:
-    images, labels = load_digits(return_X_y=True)
-    digits = torch.from_numpy(images).float().div(16).reshape(-1, 8, 8)
+    images, labels = digits()
+    pixels = torch.from_numpy(images).float().div(16).reshape(-1, 8, 8)
     names = torch.from_numpy(labels).long()
-    train, validation, test = parts(len(digits), (0.6, 0.2), seed)
+    train, validation, test = parts(len(pixels), (0.6, 0.2), seed)
     plan: dict[Split, tuple[torch.Tensor, int]] = {
         "train": (train, pairs),
         "validation": (validation, judged),
         "test": (test, judged),
     }
     return {
-        split: draw_pairs(digits[part], names[part], count, offset=offset, canvas=8 + offset, seed=seed)
+        split: draw_pairs(pixels[part], names[part], count, offset=offset, canvas=8 + offset, seed=seed)
         for split, (part, count) in plan.items()
     }

@@ -61,6 +61,7 @@ class Run:
             federation,
             algorithm,
             seed=strategy.parts.seed,
+            local=strategy.parts.schedule,
             participation=strategy.participation,
             watch=strategy.watch,
             evaluate_every=strategy.evaluate_every,

@@ -19,6 +19,7 @@ from equipoise.federated.engine.placed import buffers_of, load, parameters_of
 from equipoise.federated.engine.quarantine import NoUpdates
 from equipoise.federated.engine.seeds import generator
 from equipoise.federated.engine.task import Replies
+from equipoise.federated.local import Local
 from equipoise.federated.participation import Participation, Turn
 from equipoise.federated.serveralgorithm import Round
 
@@ -50,6 +51,7 @@ class Coordinator:
         algorithm: Algorithm,
         *,
         seed: int = 0,
+        local: Local | None = None,
         participation: Participation | None = None,
         watch: Split = "validation",
         evaluate_every: int = 1,
@@ -61,6 +63,7 @@ class Coordinator:
         self.algorithm = algorithm
         self.clients = federation.clients
         self.seed = seed
+        self.local = local or Local(learning_rate=federation.learning_rate)
         self.participation = participation or Participation()
         self.participation.check(self.clients)
         self.watch: Split = watch
@@ -170,6 +173,7 @@ class Coordinator:
             replies.sent,
             replies.side,
             torch.tensor(chances, dtype=torch.float64),
+            self.local,
         )
         with torch.no_grad():
             outcome = self.algorithm.server.aggregate(self.state, round)

@@ -20,7 +20,6 @@ from equipoise.federated.engine.quarantine import NoUpdates, admit, finite, stac
 from equipoise.federated.engine.seeds import generator
 from equipoise.federated.engine.task import Replies, Task, Trained
 from equipoise.federated.engine.worker import Worker, probes
-from equipoise.federated.local import Local
 
 KEPT = "kept"
 Failures = dict[str, Exception]
@@ -41,16 +40,15 @@ class Simulator:
     def __init__(
         self,
         coordinator: Coordinator,
-        local: Local,
         *,
         batching: Batching = "auto",
         attacks: Mapping[str, Attack] | None = None,
     ) -> None:
         self.coordinator = coordinator
-        self.local = local
         self.batching: Batching = batching
         self.attacks = dict(attacks or {})
-        parts = coordinator.federation, coordinator.algorithm, coordinator.model, local, coordinator.seed
+        one = coordinator
+        parts = one.federation, one.algorithm, one.model, one.local, one.seed
         self.worker = Worker(*parts)
         self.batched = Batched(*parts)
         check_choice("batching", batching, get_args(Batching))
