@@ -84,3 +84,31 @@ def test_the_page_escapes_names_and_names_the_refused(runs):
 @pytest.mark.parametrize(("count", "words"), [(12, "12 B"), (1_230, "1.23 kB"), (4_500_000, "4.5 MB")])
 def test_bytes_are_told_in_words(count, words):
     assert readable(count) == words
+
+
+def without(run, round_number, client):
+    """The run of a deployment where a client's node was away in a round, and at the end."""
+    history = [
+        replace(record, judged={name: each for name, each in record.judged.items() if name != client})
+        if record.number == round_number
+        else record
+        for record in run.history
+    ]
+    test = {output: {n: each for n, each in one.items() if n != client} for output, one in run.test.items()}
+    return replace(run, history=history, test=test)
+
+
+def test_a_client_that_was_not_always_judged_is_left_out_by_name(runs):
+    first, *others = runs["FedAvg"]
+    gone = {"FedAvg": [without(first, 1, "client-01"), *others], "<b>tuned": runs["<b>tuned"]}
+    assert {len(one.scores) for one in standings(gone, ACCURACY)} == {3}
+    assert summary(gone, ACCURACY)["left_out"] == ["client-01"]
+    assert "left out of the table: client-01" in page("digits", gone, ACCURACY, watch="validation")
+
+
+def test_runs_with_no_client_in_common_are_refused(runs):
+    run = runs["FedAvg"][0]
+    for name in list(run.test["last"]):
+        run = without(run, 1, name)
+    with pytest.raises(ValueError, match="no client was judged in all runs"):
+        standings({"FedAvg": [run]}, ACCURACY)

@@ -55,13 +55,28 @@ Runs = Mapping[str, Sequence[Finished]]
 
 
 def standings(runs: Runs, metric: Metric) -> list[Standing]:
-    """Every output of every system, the best worst client first."""
+    """Every output of every system over the clients that all runs judged, the best worst client first.
+
+    Raises ValueError where there is no such client.
+    """
+    clients, _ = judged_clients(runs)
+    if not clients:
+        raise ValueError("no client was judged in all runs; has any of them test examples?")
     found = []
     for system, seeds in runs.items():
         for output in seeds[0].test:
-            found.append(_standing(system, output, [run.test[output] for run in seeds], metric))
+            judged = [{name: run.test[output][name] for name in clients} for run in seeds]
+            found.append(_standing(system, output, judged, metric))
     sign = 1 if metric.better == "higher" else -1
     return sorted(found, key=lambda one: -sign * one.worst)
+
+
+def judged_clients(runs: Runs) -> tuple[list[str], list[str]]:
+    """The clients with a score of their own in every run, and those with one in some runs or none."""
+    every = [judged for seeds in runs.values() for run in seeds for judged in run.test.values()]
+    names = list(dict.fromkeys(name for judged in every for name in judged))
+    whole = [name for name in names if all(name in one and _known(one[name]["score"]) for one in every)]
+    return whole, [name for name in names if name not in whole]
 
 
 def costs(runs: Runs) -> list[Cost]:
@@ -129,6 +144,7 @@ def summary(runs: Runs, metric: Metric) -> dict[str, Any]:
     return {
         "sentence": sentence(found, metric),
         "metric": metric.name,
+        "left_out": judged_clients(runs)[1],
         "seeds": max(map(len, runs.values())),
         "standings": [
             {
@@ -162,9 +178,7 @@ def summary(runs: Runs, metric: Metric) -> dict[str, Any]:
 
 
 def _standing(system: str, output: str, judged: Sequence[Judged], metric: Metric) -> Standing:
-    clients = [c for c in judged[0] if all(_known(one[c]["score"]) for one in judged)]
-    if not clients:
-        raise ValueError(f"{system}: no client has test examples")
+    clients = list(judged[0])
     scores = {c: fmean(one[c]["score"] for one in judged) for c in clients}
     lowest = min if metric.better == "higher" else max
     highest = max if metric.better == "higher" else min

@@ -14,7 +14,7 @@ from equipoise.core import palette
 from equipoise.core.page import SCALE, blank, document, section
 from equipoise.core.problem import Metric
 from equipoise.federated.engine.history import Record
-from equipoise.federated.report import Cost, Runs, Standing, costs, named, sentence, standings
+from equipoise.federated.report import Cost, Runs, Standing, costs, judged_clients, named, sentence, standings
 
 STYLE = f"""
 table {{
@@ -92,6 +92,9 @@ def notices(runs: Runs) -> list[str]:
     found = []
     if len(runs) > 1 and min(map(len, runs.values())) < 3:
         found.append("Systems can be told apart by three seeds or more: run again with --seeds 5.")
+    absent = judged_clients(runs)[1]
+    if absent:
+        found.append(f"Not judged in every run, and left out of the table: {', '.join(absent)}.")
     for system, seeds in runs.items():
         count = Counter(name for run in seeds for record in run.history for name in record.quarantined)
         if count:
@@ -203,10 +206,10 @@ def _progress(histories: Mapping[str, Sequence[Record]], metric: Metric) -> go.F
 
 def _each(history: Sequence[Record], metric: Metric) -> go.Figure:
     figure, (rounds, scores) = blank(340), _judged(history)
-    for place, name in enumerate(scores[0] if scores else ()):
+    for place, name in enumerate(dict.fromkeys(name for each in scores for name in each)):
         figure.add_scatter(
             x=rounds,
-            y=[each[name] for each in scores],
+            y=[each.get(name) for each in scores],
             name=escape(name),
             mode="lines",
             line={"color": _colour(place), "dash": palette.DASHES[place // len(palette.SERIES) % 5]},
@@ -218,13 +221,15 @@ def _each(history: Sequence[Record], metric: Metric) -> go.Figure:
 
 
 def _judged(history: Sequence[Record]) -> tuple[list[int], list[dict[str, float]]]:
-    """The rounds that were measured, and in each the score of every client that has examples."""
-    measured = [record for record in history if record.judged]
-    scores = [
-        {name: each["score"] for name, each in record.judged.items() if each["score"] == each["score"]}
-        for record in measured
-    ]
-    return [record.number for record in measured], scores
+    """The rounds that were measured, and in each the score of every client that was judged."""
+    scores = {
+        record.number: {
+            name: each["score"] for name, each in record.judged.items() if each["score"] == each["score"]
+        }
+        for record in history
+    }
+    measured = {number: each for number, each in scores.items() if each}
+    return list(measured), list(measured.values())
 
 
 def _conflicts(histories: Mapping[str, Sequence[Record]]) -> list[str]:
