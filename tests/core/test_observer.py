@@ -122,7 +122,7 @@ def test_scalars_have_names_that_stay():
     assert step.gramian is not None
     assert [key for key in found if key.startswith("weight/")] == [f"weight/{name}" for name in names]
     assert found["norm/two"] == pytest.approx(float(step.gramian[1, 1].sqrt()))
-    assert found["cosine/one~three"] == pytest.approx(float(cosines(step.gramian)[0, 2]))
+    assert found["cosine/one:three"] == pytest.approx(float(cosines(step.gramian)[0, 2]))
     assert found["conflict/worst_cosine"] == min(v for k, v in found.items() if k.startswith("cosine/"))
     assert {key for key in found if key.startswith("layer/")} == {
         f"layer/{layer}/{key}" for layer in ("0", "2") for key in ("share", "worst_cosine")

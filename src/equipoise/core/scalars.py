@@ -13,7 +13,7 @@ def scalars(step: Step) -> dict[str, float]:
     """What a step saw and did, as plain numbers.
 
     loss/OBJECTIVE, weight/OBJECTIVE (weight/GROUP/OBJECTIVE where groups have weights of their own),
-    norm/OBJECTIVE, cosine/OBJECTIVE~OBJECTIVE (up to 8 objectives), conflict/share and conflict/worst_cosine
+    norm/OBJECTIVE, cosine/OBJECTIVE:OBJECTIVE (up to 8 objectives), conflict/share and conflict/worst_cosine
     over all pairs, layer/LAYER/share and layer/LAYER/worst_cosine where an observer asked for layers, and
     skipped, the number of objectives left out. What a route does not know is absent.
 
@@ -37,7 +37,7 @@ def scalars(step: Step) -> dict[str, float]:
     seen, m = conflict(step.gramian, step.resolution or 0.0), len(step.names)
     if 1 < m <= PAIRED:
         found |= {
-            f"cosine/{step.names[i]}~{step.names[j]}": float(seen.cosines[i, j])
+            f"cosine/{step.names[i]}:{step.names[j]}": float(seen.cosines[i, j])
             for i in range(m)
             for j in range(i + 1, m)
         }
