@@ -8,6 +8,7 @@ from . import transferability as transferability
 from .core.accumulate import Accumulator as Accumulator
 from .core.backward import backward as backward
 from .core.bundle import Bundle as Bundle
+from .core.bygroup import by_group as by_group
 from .core.collect import gradients as gradients
 from .core.collect import gramian as gramian
 from .core.continual import Evaluations as Evaluations

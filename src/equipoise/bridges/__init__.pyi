@@ -1,4 +1,7 @@
+from .huggingface import EquipoiseTrainer as EquipoiseTrainer
 from .jsonlines import JSONLines as JSONLines
+from .lightning import ConflictCallback as ConflictCallback
+from .lightning import EquipoiseModule as EquipoiseModule
 from .mlflow import MLflow as MLflow
 from .tensorboard import TensorBoard as TensorBoard
 from .torchjd import from_torchjd as from_torchjd

@@ -7,12 +7,15 @@ from torch import Tensor
 
 from equipoise.core.bundle import Bundle, raise_unless_finite
 from equipoise.core.call import prepare
+from equipoise.core.combine import record, shown_layers
 from equipoise.core.graph import is_shared, reach
 from equipoise.core.objectives import Losses, Parameters, named_losses, named_parameters, refuse_complex
+from equipoise.core.observer import Observer
 from equipoise.core.passes import collect
 from equipoise.core.plan import parse_memory
 from equipoise.core.rule import GramianRule
 from equipoise.core.schedules import scheduled
+from equipoise.core.step import Step
 
 
 def gradients(losses: Losses, parameters: Parameters = None, *, retain_graph: bool = False) -> Bundle:
@@ -87,6 +90,40 @@ def gramian(
     found = collect(call, planned.shares, retain=retain_graph, release=True, private=False)
     raise_unless_finite(found.gramian, call.names)
     return found.gramian
+
+
+def measure(losses: Losses, parameters: Parameters = None) -> Step:
+    """A step that is not taken: losses, Gramian and that of each layer, of the parameters that are shared.
+
+    The arguments are those of `gramian`; layers have names where `parameters` are named. The step has no
+    weights.
+    """
+    call = prepare(
+        losses,
+        GramianRule(),
+        parameters=parameters,
+        preference=None,
+        private=None,
+        on_nonfinite="raise",
+        scale=None,
+        retain_graph=False,
+        observers=(_Layered(),),
+    )
+    if not call.shared:
+        raise ValueError(
+            f"the losses {', '.join(call.names)} share no parameter; there is nothing to conflict"
+        )
+    planned, _ = scheduled(call)
+    found = collect(call, planned.shares, retain=False, release=True, private=False)
+    raise_unless_finite(found.gramian, call.names)
+    everyone = range(len(call.names))
+    layers = shown_layers(call, found.layers, everyone)
+    plan = planned.record("directions", found.bytes, call)
+    return record(call, everyone, None, found.gramian, plan, layers=layers)
+
+
+class _Layered(Observer):
+    layers = True
 
 
 def _rows(losses: Sequence[Tensor], leaves: Sequence[Tensor], retain_graph: bool) -> list[Tensor]:

@@ -149,3 +149,13 @@ class Gathered(Held):
 
     def bytes(self) -> int:
         return self.left.nbytes + self.right.nbytes + self.local.bytes()
+
+
+def averaged(losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The means of losses over all processes of the default group, as `backward` takes those of a step; the
+    losses themselves where there is one process."""
+    world = World.found(None)
+    if world is None or not losses:
+        return dict(losses)
+    means = world.mean(torch.stack([loss.detach() for loss in losses.values()]))
+    return dict(zip(losses, means.unbind(), strict=True))
