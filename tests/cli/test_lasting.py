@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from equipoise.cli.lasting import lasting
+from equipoise.cli.lasting import lasting_imports
 
 
 class Ring:
@@ -23,7 +23,7 @@ def as_before() -> Iterator[None]:
 
 
 def test_what_is_made_within_is_gone_through_no_more():
-    with lasting():
+    with lasting_imports():
         assert not gc.isenabled()
         ring = Ring()
     after = Ring()
@@ -34,13 +34,13 @@ def test_what_is_made_within_is_gone_through_no_more():
 
 
 def test_an_import_that_fails_leaves_the_collector_as_it_was():
-    with pytest.raises(ImportError), lasting():
+    with pytest.raises(ImportError), lasting_imports():
         raise ImportError
     assert gc.isenabled()
 
 
 def test_a_collector_that_is_off_stays_off():
     gc.disable()
-    with lasting():
+    with lasting_imports():
         pass
     assert not gc.isenabled()

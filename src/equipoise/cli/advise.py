@@ -6,15 +6,26 @@ from typing import Annotated
 
 import typer
 
+from equipoise.cli import complete
 from equipoise.cli.arguments import builds, command_line, numbers, pairs
 
 
 def advise(
     context: typer.Context,
-    problem: Annotated[str, typer.Argument(help="A built-in problem, or a Python file that defines one.")],
+    problem: Annotated[
+        str,
+        typer.Argument(
+            help="A built-in problem, or a Python file that defines one.", autocompletion=complete.problems
+        ),
+    ],
     steps: Annotated[int, typer.Option(min=2, help="Steps of each training.")] = 200,
     seeds: Annotated[int, typer.Option(min=2, help="Seeds, the same for every rule.")] = 5,
-    rules: Annotated[str, typer.Option(help="Rules to try, as a,b,c; Mean is always among them.")] = "all",
+    rules: Annotated[
+        str,
+        typer.Option(
+            help="Rules to try, as a,b,c; Mean is always among them.", autocompletion=complete.rules
+        ),
+    ] = "all",
     learning_rates: Annotated[
         str | None, typer.Option(help="Grid for every rule, as a,b,c; default the problem's.")
     ] = None,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from equipoise.cli import complete
 from equipoise.cli.arguments import command_line, pairs
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ def federate(
     problem: Annotated[
         str,
         typer.Argument(
-            help="A built-in federation, a Python file that defines one, or init for a Flower app."
+            help="A built-in federation, a Python file that defines one, or init for a Flower app.",
+            autocompletion=complete.federations,
         ),
     ],
     folder: Annotated[
@@ -48,7 +50,8 @@ def federate(
         str,
         typer.Option(
             help="Systems to run, as a,b,c, with options as FedProx:mu=0.1; rules of the library too. "
-            "`equipoise list federated` has them."
+            "`equipoise list federated` has them.",
+            autocompletion=complete.systems,
         ),
     ] = "FedAvg",
     rounds: Annotated[int, typer.Option(min=1, help="Rounds.")] = 50,

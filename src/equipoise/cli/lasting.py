@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def lasting() -> Iterator[None]:
+def lasting_imports() -> Iterator[None]:
     """What is made within stays for good: the garbage collector neither runs nor goes through it afterwards.
 
     For imports: torch alone makes so many objects that going through them over and over, and once more at the

@@ -1,17 +1,27 @@
 """`equipoise list`: what there is, read from the cards."""
 
 import json
+import shutil
+import sys
+import textwrap
 from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
+from equipoise.cli import complete
 from equipoise.core.card import GUARANTEES, ROOMS, Card, cards
 from equipoise.core.errors import unknown
 
+NARROW = 100
+"""Columns below which a table does not fit."""
+
 
 def list_(
-    room: Annotated[str | None, typer.Argument(help=f"{', '.join(ROOMS)}; all where none is named.")] = None,
+    room: Annotated[
+        str | None,
+        typer.Argument(help=f"{', '.join(ROOMS)}; all where none is named.", autocompletion=complete.rooms),
+    ] = None,
     guarantee: Annotated[
         str | None, typer.Option(help="Only what promises this, such as NON_CONFLICTING or SIMPLEX.")
     ] = None,
@@ -29,7 +39,17 @@ def list_(
     if as_json:
         typer.echo(json.dumps([{"room": name, **asdict(card)} for name, card in found], indent=2))
     else:
-        typer.echo(table(found))
+        narrow = sys.stdout.isatty() and shutil.get_terminal_size().columns < NARROW
+        typer.echo(entries(found, shutil.get_terminal_size().columns) if narrow else table(found))
+
+
+def entries(found: list[tuple[str, Card]], width: int) -> str:
+    """A few lines a card, for a terminal of so many columns that a table would not fit."""
+    lines = []
+    for room, card in found:
+        lines += textwrap.wrap(f"{card.name} ({room}, {card.shape})", width)
+        lines += textwrap.wrap(card.summary, width, initial_indent="  ", subsequent_indent="  ")
+    return "\n".join(lines)
 
 
 def table(found: list[tuple[str, Card]]) -> str:

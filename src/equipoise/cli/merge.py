@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from equipoise.cli.arguments import pairs
-from equipoise.cli.lasting import lasting
+from equipoise.cli.lasting import lasting_imports
 from equipoise.cli.termination import cleaned_up
 
 FORMS = (".yaml", ".yml", ".toml", ".json")
@@ -108,7 +108,7 @@ def merge(
     Either a specification says it all, or models are named here: merge --method ties --base B A1 A2 -o DIR.
     What is given here goes before what the specification says. Nothing is left of a merge that is stopped.
     """
-    with lasting():
+    with lasting_imports():
         from equipoise.cli.mergelooks import look, measure, trade_offs
         from equipoise.cli.mergeplan import print_plan
         from equipoise.merging.specified import Specified

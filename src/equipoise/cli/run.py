@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from equipoise.cli import complete
 from equipoise.cli.arguments import builds, command_line, numbers, pairs
 from equipoise.cli.fronts import report_fronts
 
@@ -27,14 +28,24 @@ class Private(StrEnum):
 
 def run(
     context: typer.Context,
-    problem: Annotated[str, typer.Argument(help="A built-in problem, or a Python file that defines one.")],
+    problem: Annotated[
+        str,
+        typer.Argument(
+            help="A built-in problem, or a Python file that defines one.", autocompletion=complete.problems
+        ),
+    ],
     rules: Annotated[
-        str, typer.Option(help="Rules to compare, as a,b,c; Mean is always among them.")
+        str,
+        typer.Option(
+            help="Rules to compare, as a,b,c; Mean is always among them.", autocompletion=complete.rules
+        ),
     ] = "all",
     front: Annotated[
         str,
         typer.Option(
-            metavar="SOLVERS", help="Trace the front by these solvers, as a,b,c or all, and compare no rules."
+            metavar="SOLVERS",
+            help="Trace the front by these solvers, as a,b,c or all, and compare no rules.",
+            autocompletion=complete.solvers,
         ),
     ] = "",
     budget: Annotated[

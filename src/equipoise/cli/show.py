@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from equipoise.cli import complete
 from equipoise.core.card import GUARANTEES, ROOMS, Card, cards, parse_guarantee
 from equipoise.core.errors import unknown
 
@@ -17,7 +18,9 @@ STATUS = {
 
 
 def show(
-    rule: Annotated[str, typer.Argument(help="A name as `list` prints it.")],
+    rule: Annotated[
+        str, typer.Argument(help="A name as `list` prints it.", autocompletion=complete.anything)
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="Print the card as JSON.")] = False,
 ) -> None:
     """Show a card: formula, guarantees, cost, when to use it and when not, citation."""

@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from equipoise.core.card import Card
 from equipoise.core.problem import Metric, Split
-from equipoise.problems.data import fetch, find
+from equipoise.problems.data import data_of, fetch
 from equipoise.problems.inmemory import Examples, InMemory, parts
 
 CARD = Card(
@@ -81,7 +81,7 @@ class Adult(InMemory):
     download: bool = False
 
     def splits(self) -> Mapping[Split, Examples]:
-        return _splits(find("fairness", "adult.csv.gz", download=self.download), self.split_seed)
+        return _splits(data_of("adult", download=self.download), self.split_seed)
 
     def model(self) -> nn.Module:
         features = self.splits()["train"][0].shape[1]

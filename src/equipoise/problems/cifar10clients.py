@@ -18,7 +18,7 @@ from torch import Tensor
 from equipoise.core.card import Card
 from equipoise.core.problem import Split
 from equipoise.problems.clients import Clients, Network
-from equipoise.problems.data import find
+from equipoise.problems.data import data_of
 from equipoise.problems.inmemory import parts
 
 CARD = Card(
@@ -54,7 +54,7 @@ class Cifar10Clients(Clients):
     network: Network = "lenet"
 
     def parts(self) -> Mapping[Split, tuple[Tensor, Tensor]]:
-        path = find("cifar10", "cifar10_8k.npz", download=None, instead="digits-clients")
+        path = data_of("cifar10-clients", download=None, instead="digits-clients")
         assert path is not None
         return _parts(path, self.split_seed)
 

@@ -8,11 +8,24 @@ from typing import Any
 import numpy as np
 
 FOLDER = "EQUIPOISE_DATA"
+FILES = {
+    "adult": ("fairness", "adult.csv.gz"),
+    "cifar10-clients": ("cifar10", "cifar10_8k.npz"),
+    "mnist-clients": ("mnist", "mnist.npz"),
+    "mnist-pairs": ("mnist", "mnist.npz"),
+    "sarcos": ("multi_target", "sarcos_test.npz"),
+}
+"""The folder and file below `$EQUIPOISE_DATA` that each problem or federation reads."""
 _DOWNLOAD = "allow a download from OpenML with the option download=true (--set download=true)"
 
 
 class MissingData(FileNotFoundError):
     """Data that is not on this machine; the message names the ways to get it."""
+
+
+def data_of(problem: str, *, download: bool | None, instead: str = "digits-pairs") -> Path | None:
+    """`find` for the file of a problem or federation of `FILES`."""
+    return find(*FILES[problem], download=download, instead=instead)
 
 
 def find(folder: str, file: str, *, download: bool | None, instead: str = "digits-pairs") -> Path | None:

@@ -16,7 +16,7 @@ from torch import Tensor
 from equipoise.core.card import Card
 from equipoise.core.problem import Split
 from equipoise.problems.clients import Clients
-from equipoise.problems.data import find
+from equipoise.problems.data import data_of
 from equipoise.problems.inmemory import parts
 from equipoise.problems.mnist import read_mnist
 
@@ -55,7 +55,7 @@ class MnistClients(Clients):
     download: bool = False
 
     def parts(self) -> Mapping[Split, tuple[Tensor, Tensor]]:
-        path = find("mnist", "mnist.npz", download=self.download, instead="digits-clients")
+        path = data_of("mnist-clients", download=self.download, instead="digits-clients")
         return _parts(path, self.split_seed)
 
     def scaled(self, images: Tensor) -> Tensor:  # (n, 28, 28) uint8 -> (n, 1, 28, 28) in [0, 1]

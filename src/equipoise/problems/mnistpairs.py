@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from equipoise.core.card import Card
 from equipoise.core.problem import Split
-from equipoise.problems.data import find
+from equipoise.problems.data import data_of
 from equipoise.problems.inmemory import Examples, parts
 from equipoise.problems.mnist import read_mnist
 from equipoise.problems.pairs import SIDES, Pairs, draw_pairs
@@ -64,7 +64,7 @@ class MnistPairs(Pairs):
     download: bool = False
 
     def splits(self) -> Mapping[Split, Examples]:
-        path = find("mnist", "mnist.npz", download=self.download)
+        path = data_of("mnist-pairs", download=self.download)
         return _splits(path, self.pairs, self.judged, self.offset, self.split_seed)
 
     def model(self) -> nn.Module:

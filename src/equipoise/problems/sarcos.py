@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from equipoise.core.card import Card
 from equipoise.core.problem import Metric, Split
-from equipoise.problems.data import fetch, find
+from equipoise.problems.data import data_of, fetch
 from equipoise.problems.inmemory import Examples, InMemory, parts
 from equipoise.problems.trunk import Trunk
 
@@ -57,7 +57,7 @@ class Sarcos(InMemory):
     download: bool = False
 
     def splits(self) -> Mapping[Split, Examples]:
-        path = find("multi_target", "sarcos_test.npz", download=self.download)
+        path = data_of("sarcos", download=self.download)
         return _splits(path, self.split_seed)
 
     def model(self) -> nn.Module:
