@@ -12,11 +12,11 @@ the first clients are the poisoners. Claims of the paper:
 (e) With 20% it is within 2 points of what it is without.
 
 Every system's rate is tuned from five values on validation images without poisoners, on a seed that is not
-reported; three were not enough, the largest was the best for all. The authors attack the others by updates that are optimised against each rule; turned ones, as
-here, are easier to see through for a median. Their poisoners of FRL know of each other and all send the
-reverse of their common vote; here each sends the reverse of its own. The width, the number of clients and the
-values for the rates were set after a first look on that seed, where narrower networks had a larger gap in
-(a) and the largest rates were best.
+reported; three were not enough, the largest was the best for all. The authors attack the others by updates
+that are optimised against each rule; turned ones, as here, are easier to see through for a median. Their
+poisoners of FRL know of each other and all send the reverse of their common vote; here each sends the reverse
+of its own. The width, the number of clients and the values for the rates were set after a first look on that
+seed, where narrower networks had a larger gap in (a) and the largest rates were best.
 """
 
 import sys

@@ -55,7 +55,8 @@ NETWORKS = {
 
 @dataclass
 class Small(Federation):
-    """Clients "a" to "e" of 12, 11, 10, 9 and 8 training digits, and 10 each to judge by.
+    """Clients "a" to "e" ("g" at most) of 12, 11, 10, 9 and 8 (7, 6) digits to train on, and 10 each to judge
+    by.
 
     `broken` raise for their examples, `spoilt` have labels that no class has, `empty` have none, the
     first image of `poisoned` is not a number. `asked` counts how often each split was looked at.
@@ -81,7 +82,7 @@ class Small(Federation):
         self.asked[split] = self.asked.get(split, 0) + 1
         if client in self.broken:
             raise OSError(f"the disk of {client} is gone")
-        images, labels = dealt("abcde".index(client), split)
+        images, labels = dealt("abcdefg".index(client), split)
         if client in self.spoilt and split == "train":
             labels = labels + 90
         if client in self.poisoned and split == "train":

@@ -16,7 +16,7 @@ def test_with_one_step_a_round_it_is_the_stochastic_algorithm():
         levels = (ordered.cumsum() - 1) / np.arange(1, 6)
         mixture = np.maximum(raised - levels[ordered > levels][-1], 0)
     assert mixture.min() == 0
-    average = np.mean([flat(one.round.parameters) for one in seen], 0)
+    average = np.mean([flat(one.round.parameters) + one.step for one in seen], 0)
     found = flat(dict(finished.outputs["average"].named_parameters()))
     np.testing.assert_allclose(found, average, rtol=1e-9, atol=1e-14)
 

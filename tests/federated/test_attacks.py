@@ -1,13 +1,20 @@
+from dataclasses import replace
+
 import pytest
 import torch
+from tests.federated.small import Small
 from tests.federated.watched import WHOLE, digits
 
+from equipoise.aggregation import CoordinateMedian, Krum
 from equipoise.federated import (
     FRL,
+    RFFL,
+    Bulyan,
     Duplicate,
     FedAvg,
     FreeRider,
     LabelFlip,
+    Local,
     NotANumber,
     OneByte,
     RankReverse,
@@ -16,6 +23,8 @@ from equipoise.federated import (
     Silent,
     federate,
 )
+from equipoise.federated.attacks import Attack
+from equipoise.federated.byrule import ByRule
 from equipoise.federated.clientalgorithm import Reply
 from equipoise.federated.engine.task import Trained
 
@@ -143,3 +152,49 @@ def test_options_out_of_range_are_refused():
         LabelFlip(digits(), {"client-9": (1, 7)})
     with pytest.raises(ValueError, match="the two classes differ"):
         LabelFlip(digits(), {"client-00": (1, 1)})
+
+
+class LoudBuffers(Attack):
+    """Sends statistics of BatchNorm that are far off, and says that it has nearly all of the examples."""
+
+    def replies(self, honest, generator):
+        side = honest.side | {"samples": torch.tensor(1e6, dtype=torch.float64)}
+        return [replace(honest, side=side, buffers={n: t + 1e3 for n, t in honest.buffers.items()})]
+
+
+@pytest.mark.parametrize(
+    ("system", "holds"),
+    [
+        (FedAvg(), False),
+        (Bulyan(byzantine=1), True),
+        (ByRule(CoordinateMedian()), True),
+        (ByRule(Krum(byzantine=1)), None),
+        (FRL(), True),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_the_statistics_of_a_liar_reach_the_model_only_where_its_weight_does(system, holds):
+    on = Small("abcdefg", network="batchnorm")
+    local = Local(steps=2, batch_size=None, learning_rate=0.1)
+    done = federate(on, system, rounds=2, local=local, attacks={"a": LoudBuffers()}, test=False)
+    loud = max(float(b.abs().max()) for n, b in done.model.named_buffers() if b.is_floating_point()) > 50
+    if holds is None:
+        holds = done.history[-1].weights["a"] == done.history[0].weights["a"] == 0
+    assert loud != holds
+
+
+def test_who_was_removed_by_its_reputation_has_no_part_in_the_statistics():
+    on = Small("abcde", network="batchnorm")
+    local = Local(steps=2, batch_size=None, learning_rate=0.1)
+    attacks = {"a": Both()}
+    done = federate(on, RFFL(patience=0, alpha=0.0), rounds=20, local=local, attacks=attacks, test=False)
+    assert "a" in done.history[-1].notes["removed"]
+    assert max(float(b.abs().max()) for n, b in done.model.named_buffers() if b.is_floating_point()) < 50
+
+
+class Both(SignFlip):
+    """Turned updates and loud statistics."""
+
+    def replies(self, honest, generator):
+        turned = super().replies(honest, generator)
+        return [replace(one, buffers={n: t + 1e3 for n, t in one.buffers.items()}) for one in turned]

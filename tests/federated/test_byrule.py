@@ -228,7 +228,7 @@ def test_what_is_no_rule_is_refused(thing, error):
 
 
 @pytest.mark.parametrize(
-    ("options", "told"), [({"learning_rate": 0}, "learning_rate is 0"), ({"own_rate": -1}, "own_rate -1")]
+    ("options", "told"), [({"learning_rate": 0}, "learning_rate is 0"), ({"own_rate": -1}, "own_rate is -1")]
 )
 def test_rates_are_above_zero(options, told):
     with pytest.raises(ValueError, match=told):

@@ -7,7 +7,6 @@ from tests.federated.softmax import gradient
 from tests.federated.watched import answers, digits, edges, flat, invented, run, ways_agree
 
 from equipoise.federated import FedAvg, FedNova, Local, Participation
-from equipoise.federated.fednova import effective_steps
 
 UNEVEN = Participation(effort={f"client-0{k}": share for k, share in enumerate((0.2, 0.4, 0.6, 0.8, 1.0))})
 
@@ -61,7 +60,7 @@ def test_its_direction_is_the_gradient_of_the_mean_loss_whatever_the_steps():
 
 def test_the_closed_form_is_the_walk():
     for momentum in (0.0, 0.3, 0.99):
-        found = effective_steps(torch.arange(1, 40, dtype=torch.float64), momentum)
+        found = Local(momentum=momentum).lengths(torch.arange(1, 40, dtype=torch.float64))
         np.testing.assert_allclose(found, [length(k, momentum) for k in range(1, 40)], rtol=1e-9)
 
 

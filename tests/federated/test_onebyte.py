@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from tests.federated.small import Small
 from tests.federated.watched import WHOLE, digits, flat, run
 
 from equipoise.core.tensorfile import TensorFile
@@ -171,6 +172,16 @@ def test_a_run_goes_on_where_it_was(tmp_path):
     federate(digits(), OneByte(), rounds=2, out=tmp_path, **options)
     again = federate(digits(), OneByte(), rounds=4, out=tmp_path, **options)
     np.testing.assert_array_equal(weights(again.model), weights(whole.model))
+
+
+def test_both_losses_of_a_slope_are_taken_under_the_same_dropout():
+    """Under two masks their difference would not shrink with epsilon, and the step grow as its inverse."""
+    sizes = []
+    for epsilon in (1e-3, 1e-6):
+        on = Small(network="dropout")
+        _, seen = run(OneByte(epsilon=epsilon, exact=True), 1, on=on, local=ONE)
+        sizes.append(seen[0].step)
+    np.testing.assert_allclose(sizes[0], sizes[1], rtol=1e-2, atol=1e-6)
 
 
 def test_training_together_is_refused_with_the_reason():

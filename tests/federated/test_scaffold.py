@@ -90,3 +90,11 @@ def test_both_ways_of_training_agree():
 def test_a_learning_rate_that_is_not_positive_is_refused():
     with pytest.raises(ValueError, match="learning_rate is 0"):
         SCAFFOLD(learning_rate=0)
+
+
+def test_with_local_momentum_the_variates_are_mean_gradients_still():
+    """Were w - v_K divided by K eta_l alone, they would grow tenfold in every round."""
+    local = Local(steps=10, batch_size=None, learning_rate=0.01, momentum=0.9)
+    _, seen = run(SCAFFOLD(), 60, on=LeastSquares(), local=local)
+    apart = np.linalg.norm(flat(seen[-1].round.parameters) - common_minimum())
+    assert apart < 0.05 * np.linalg.norm(flat(seen[0].round.parameters) - common_minimum())

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from equipoise.core.card import Card
+from equipoise.core.checks import check_count
 from equipoise.core.iterates import Iterate, insert, thin, weighted_mean
 from equipoise.federated.algorithm import Algorithm
 from equipoise.federated.clientalgorithm import ClientAlgorithm, Tensors
@@ -99,8 +100,7 @@ class AdaptiveAverage(MirrorAscent):
             losses=losses,
             learning_rate=learning_rate,
         )
-        if max_iterates < 1:
-            raise ValueError(f"max_iterates is {max_iterates}; at least one model must be kept")
+        check_count(1, max_iterates=max_iterates)
         self.max_iterates = max_iterates
 
     def start(self, parameters: Tensors, clients: tuple[str, ...]) -> Tensors:

@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from equipoise.core.checks import check_not_negative, check_positive, check_share
 from equipoise.federated.clientalgorithm import Tensors
 from equipoise.federated.serveralgorithm import Outcome, Round, ServerAlgorithm
 
@@ -20,14 +21,10 @@ class AdaptiveMoments(ServerAlgorithm):
     def __init__(
         self, *, learning_rate: float, beta_1: float, tau: float, first: float | None, beta_2: float = 0.0
     ) -> None:
-        for name, size in {"learning_rate": learning_rate, "tau": tau}.items():
-            if not size > 0:
-                raise ValueError(f"{name} is {size}; it is above 0")
-        for name, share in {"beta_1": beta_1, "beta_2": beta_2}.items():
-            if not 0 <= share < 1:
-                raise ValueError(f"{name} is {share}; it is in [0, 1)")
-        if first is not None and first < 0:
-            raise ValueError(f"first is {first}; the square that the server begins with is 0 or more")
+        check_positive(learning_rate=learning_rate, tau=tau)
+        check_share(beta_1=beta_1, beta_2=beta_2)
+        if first is not None:
+            check_not_negative(first=first)
         self.learning_rate = learning_rate
         self.beta_1 = beta_1
         self.beta_2 = beta_2

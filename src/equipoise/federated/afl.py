@@ -2,9 +2,10 @@
 
 from equipoise.core.card import Card
 from equipoise.federated.algorithm import Algorithm
-from equipoise.federated.clientalgorithm import ClientAlgorithm
+from equipoise.federated.clientalgorithm import ClientAlgorithm, Tensors
 from equipoise.federated.clientlosses import Losses
 from equipoise.federated.omdtch import MirrorAscent
+from equipoise.federated.serveralgorithm import Round
 
 CARD = Card(
     name="AFL",
@@ -37,9 +38,9 @@ class AFL(Algorithm):
 
     The paper takes one stochastic gradient a round, which is `Local(steps=1)` with a batch size; losses
     "during" are then those of that batch at the model received, as there. Its solution is the average of
-    the iterates, in `outputs` as "average"; the last model stands beside it. Where clients are
-    absent from a round, lambda is normalised over those that reply, and theirs alone climbs. It is OMD-TCH of
-    projected geometry without a preference.
+    the models after each step, the last included, in `outputs` as "average"; the last stands beside it. Where
+    clients are absent from a round, lambda is normalised over those that reply, and theirs alone climbs. It
+    is OMD-TCH of projected geometry without a preference, whose average is of the models before each step.
 
     Raises ValueError for rates that are not above 0.
     Source: Mohri et al. 2019, section 4, algorithm STOCHASTIC-AFL.
@@ -48,7 +49,7 @@ class AFL(Algorithm):
     def __init__(
         self, *, step_size: float = 0.1, losses: Losses = "during", learning_rate: float = 1.0
     ) -> None:
-        server = MirrorAscent(
+        server = AgnosticAscent(
             step_size=step_size,
             geometry="projected",
             preference=None,
@@ -56,3 +57,12 @@ class AFL(Algorithm):
             learning_rate=learning_rate,
         )
         super().__init__(ClientAlgorithm(), server)
+
+
+class AgnosticAscent(MirrorAscent):
+    """Mirror ascent that averages the models it arrives at."""
+
+    def averaged(self, round: Round, update: Tensors) -> Tensors:
+        return {
+            name: sent + update[name] if name in update else sent for name, sent in round.parameters.items()
+        }

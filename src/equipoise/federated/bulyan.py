@@ -4,10 +4,10 @@ import torch
 from torch import Tensor
 
 from equipoise.core.card import Card
+from equipoise.core.checks import check_count, check_positive
 from equipoise.core.ordered import middle, ordered
 from equipoise.federated.algorithm import Algorithm
 from equipoise.federated.clientalgorithm import ClientAlgorithm, Tensors
-from equipoise.federated.clientlosses import check_positive
 from equipoise.federated.serveralgorithm import Outcome, Round, ServerAlgorithm
 
 CARD = Card(
@@ -47,7 +47,7 @@ class Bulyan(Algorithm):
 
     Clients count alike, whatever their sizes. Where n - f - 2 is 0, one neighbour counts; updates of one
     score are told apart by the next nearest. Of two values as near to the median as each other the smaller
-    is taken.
+    is taken. Buffers, such as the statistics of BatchNorm, go the same way as the coordinates of the step.
 
     Raises ValueError for a negative f or a learning rate that is not positive.
     Source: El Mhamdi et al. 2018 (Bulyan of Krum).
@@ -61,8 +61,7 @@ class NearMedian(ServerAlgorithm):
     """Chooses updates by Krum, and averages each coordinate near their median."""
 
     def __init__(self, *, byzantine: int | None, learning_rate: float) -> None:
-        if byzantine is not None and byzantine < 0:
-            raise ValueError(f"byzantine is {byzantine}; it counts clients, from 0")
+        check_count(0, byzantine=byzantine)
         check_positive(learning_rate=learning_rate)
         self.byzantine = byzantine
         self.learning_rate = learning_rate
@@ -73,14 +72,22 @@ class NearMedian(ServerAlgorithm):
         f = most if self.byzantine is None else min(self.byzantine, most)
         chosen = selection(round.bundle.gramian(), f)
         keep = len(chosen) - 2 * f
-        update = {
-            name: self.learning_rate
-            * near_median(rows[chosen].reshape(len(chosen), -1), keep).reshape(rows.shape[1:])
-            for name, rows in round.bundle.items()
-        }
+        update = {name: self.learning_rate * near(rows[chosen], keep) for name, rows in round.bundle.items()}
         weights = torch.zeros(m, dtype=torch.float64)
         weights[chosen] = 1 / len(chosen)
         return Outcome(update, state, weights, {"byzantine": f})
+
+    def buffers(self, round: Round, outcome: Outcome, rows: Tensors) -> Tensors:
+        """As the update: of those that Krum chose, the mean near the median."""
+        assert outcome.weights is not None
+        chosen = outcome.weights.nonzero().flatten()
+        keep = len(chosen) - 2 * outcome.notes["byzantine"]
+        return {name: near(held[chosen.to(held.device)], keep) for name, held in rows.items()}
+
+
+def near(rows: Tensor, count: int) -> Tensor:  # (m, *shape) -> (*shape)
+    """`near_median` of tensors."""
+    return near_median(rows.reshape(len(rows), -1), count).reshape(rows.shape[1:])
 
 
 def selection(gramian: Tensor, byzantine: int) -> list[int]:  # (m, m)

@@ -9,12 +9,13 @@ from torch import Tensor
 
 from equipoise.core.bundle import Bundle
 from equipoise.core.card import Card
+from equipoise.core.checks import check_positive
 from equipoise.core.rule import GramianRule, RowRule, RowTransform, Rule, Scalarizer
 from equipoise.core.step import Step
 from equipoise.core.transformed import staged as through
 from equipoise.federated.algorithm import Algorithm
 from equipoise.federated.clientalgorithm import ClientAlgorithm, Tensors
-from equipoise.federated.serveralgorithm import Ask, Outcome, Round, ServerAlgorithm
+from equipoise.federated.serveralgorithm import Ask, Outcome, Round, ServerAlgorithm, mean_rows, median_rows
 
 CARD = Card(
     name="ByRule",
@@ -41,9 +42,10 @@ class ByRule(Algorithm):
     to the one it received; the model moves by minus what the rule gives, times `learning_rate`. A Gramian
     rule is given the inner products of the updates, a row rule their rows block by block, after the rule's
     own `stages`; a scalarizer weighs the updates by its derivatives at the clients' losses of the model they
-    received, which they measure for it. The rule's state is part of the server's, so that a run
-    that goes on has it; the object that was handed in is never changed. "Losses after the step" (FAMO) are
-    those of the next round, of the clients that reply in both.
+    received, which they measure for it. The rule's state is part of the server's, so that a run that goes on
+    has it; the object that was handed in is never changed. "Losses after the step" (FAMO) are those of the
+    next round, of the clients that reply in both. Buffers, such as the statistics of BatchNorm, are averaged
+    by the rule's weights, those below 0 left out; a row rule has none, and their median is taken.
 
     rule: a GramianRule, RowRule or Scalarizer, such as `UPGrad()`, `Krum()` or `Tchebycheff()`.
     preference: None, "samples" for the shares of the clients' examples, or {client: weight}; only for rules
@@ -61,8 +63,7 @@ class ByRule(Algorithm):
             raise TypeError(f"ByRule takes a GramianRule, RowRule or Scalarizer, not {rule!r}")
         if preference is not None and not rule.uses("preference"):
             raise ValueError(rule.no_preference())
-        if not (learning_rate > 0 and own_rate > 0):
-            raise ValueError(f"learning_rate is {learning_rate} and own_rate {own_rate}; both are above 0")
+        check_positive(learning_rate=learning_rate, own_rate=own_rate)
         looking = rule.uses("losses") or any(stage.uses("losses") for stage in rule.stages())
         asking = looking or isinstance(rule, Scalarizer) or rule.needs_losses_after
         server = LossRuleServer if asking else RuleServer
@@ -114,6 +115,11 @@ class RuleServer(ServerAlgorithm):
             return Outcome(update, {**kept(rule), BEFORE: before}, weights)
         rule.update(Step(round.names, losses, weights, gramian, preference=context["preference"]))
         return Outcome(update, kept(rule), weights)
+
+    def buffers(self, round: Round, outcome: Outcome, rows: Tensors) -> Tensors:
+        """The mean by the rule's weights, those below 0 left out; the median where it has no weights."""
+        weights = None if outcome.weights is None else outcome.weights.clamp(min=0)
+        return median_rows(rows) if weights is None or not bool(weights.any()) else mean_rows(weights, rows)
 
     def _compare(self, rule: Rule, before: Tensor, round: Round, losses: Tensor) -> None:
         """Let the rule see what the last round did to the losses of those who reply again."""

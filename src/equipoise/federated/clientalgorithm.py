@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from equipoise.core.federation import Federation
+from equipoise.federated.local import Local
 
 Tensors = dict[str, Tensor]
 """Tensors by name; those of a model by the names of its parameters."""
@@ -39,9 +40,10 @@ class Loss(Protocol):
 class View:
     """What a client sees in a round.
 
-    anchor: the parameters it received. kept: what it has kept since its last round. context: what the
-    server sent besides. rate: the learning rate. steps, samples: scalars, how many local steps it takes
-    and how many training examples it has. drawn: random numbers for this step, as `draw` gave them.
+    anchor: the parameters it received. kept: what it has kept since its last round. context: what the server
+    sent besides. rate: the learning rate. steps, samples: scalars, how many local steps it takes and how many
+    training examples it has. drawn: random numbers for this step, as `draw` gave them. local: how clients
+    train.
     """
 
     anchor: Tensors
@@ -51,6 +53,7 @@ class View:
     steps: Tensor
     samples: Tensor
     drawn: Tensors = field(default_factory=dict)
+    local: Local = field(default_factory=Local)
 
 
 @dataclass(frozen=True, slots=True)

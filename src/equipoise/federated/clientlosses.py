@@ -29,13 +29,3 @@ class ByLosses(ServerAlgorithm):
     def losses_of(self, round: Round) -> Tensor:  # -> (m,)
         """The losses of the clients that replied, float64 on the CPU."""
         return round.side["loss" if self.losses == "before" else "loss_during"].double().cpu()
-
-
-def check_positive(**options: float) -> None:
-    """Raise ValueError naming the options that are not above 0.
-
-    >>> check_positive(learning_rate=1.0)
-    """
-    for name, value in options.items():
-        if not value > 0:
-            raise ValueError(f"{name} is {value}; it is above 0")

@@ -1,6 +1,7 @@
 """FedAvg: the mean of the clients' models, weighted by their examples."""
 
 from equipoise.core.card import Card
+from equipoise.core.checks import check_positive
 from equipoise.federated.algorithm import Algorithm
 from equipoise.federated.clientalgorithm import ClientAlgorithm, Tensors
 from equipoise.federated.serveralgorithm import Outcome, Round, ServerAlgorithm
@@ -44,8 +45,7 @@ class Averaging(ServerAlgorithm):
     """The mean update, weighted by examples, times a learning rate."""
 
     def __init__(self, *, learning_rate: float = 1.0) -> None:
-        if not learning_rate > 0:
-            raise ValueError(f"learning_rate is {learning_rate}; it is above 0")
+        check_positive(learning_rate=learning_rate)
         self.learning_rate = learning_rate
 
     def aggregate(self, state: Tensors, round: Round) -> Outcome:

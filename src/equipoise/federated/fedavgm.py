@@ -1,6 +1,7 @@
 """FedAvgM: momentum at the server."""
 
 from equipoise.core.card import Card
+from equipoise.core.checks import check_positive, check_share
 from equipoise.federated.algorithm import Algorithm
 from equipoise.federated.clientalgorithm import ClientAlgorithm, Tensors
 from equipoise.federated.serveralgorithm import Outcome, Round, ServerAlgorithm
@@ -43,10 +44,8 @@ class MomentumServer(ServerAlgorithm):
     """The mean update, gathered over rounds."""
 
     def __init__(self, *, learning_rate: float, momentum: float) -> None:
-        if not learning_rate > 0:
-            raise ValueError(f"learning_rate is {learning_rate}; it is above 0")
-        if not 0 <= momentum < 1:
-            raise ValueError(f"momentum is {momentum}; it is in [0, 1)")
+        check_positive(learning_rate=learning_rate)
+        check_share(momentum=momentum)
         self.learning_rate = learning_rate
         self.momentum = momentum
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from equipoise.core.card import Card
+from equipoise.core.checks import check_finite, check_not_negative, check_positive
 from equipoise.core.errors import check_choice
 from equipoise.federated.algorithm import Algorithm
 from equipoise.federated.clientalgorithm import ClientAlgorithm, Tensors
@@ -77,10 +78,9 @@ class DiscrepancyServer(ServerAlgorithm):
     def __init__(
         self, *, a: float, b: float, discrepancy: Discrepancy, reference: Reference, learning_rate: float
     ) -> None:
-        if a < 0:
-            raise ValueError(f"a is {a}; it is 0 or more")
-        if not learning_rate > 0:
-            raise ValueError(f"learning_rate is {learning_rate}; it is above 0")
+        check_not_negative(a=a)
+        check_finite(b=b)
+        check_positive(learning_rate=learning_rate)
         check_choice("discrepancy", discrepancy, ("kl", "l2"))
         check_choice("reference", reference, ("even", "all"))
         self.a = a

@@ -3,6 +3,7 @@
 import torch
 
 from equipoise.core.card import Card
+from equipoise.core.checks import check_positive
 from equipoise.federated.algorithm import Algorithm
 from equipoise.federated.clientalgorithm import ClientAlgorithm, Reply, Tensors, View, difference
 from equipoise.federated.serveralgorithm import Outcome, Round, ServerAlgorithm
@@ -62,7 +63,8 @@ class SlopedClient(ClientAlgorithm):
     """Descends its loss, less its slope, near the model received."""
 
     def __init__(self, *, alpha: float) -> None:
-        self.alpha = _positive(alpha)
+        check_positive(alpha=alpha)
+        self.alpha = alpha
 
     def start(self, parameters: Tensors) -> Tensors:
         return _zeros(SLOPE, parameters)
@@ -85,7 +87,8 @@ class SlopeServer(ServerAlgorithm):
     """Averages evenly, and steps on against the mean slope of all clients."""
 
     def __init__(self, *, alpha: float) -> None:
-        self.alpha = _positive(alpha)
+        check_positive(alpha=alpha)
+        self.alpha = alpha
 
     def start(self, parameters: Tensors, clients: tuple[str, ...]) -> Tensors:
         return _zeros(MEAN, parameters)
@@ -112,9 +115,3 @@ class SlopeServer(ServerAlgorithm):
 
 def _zeros(prefix: str, parameters: Tensors) -> Tensors:
     return {prefix + name: tensor.new_zeros(tensor.shape) for name, tensor in parameters.items()}
-
-
-def _positive(alpha: float) -> float:
-    if not alpha > 0:
-        raise ValueError(f"alpha is {alpha}; it is above 0")
-    return alpha

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from equipoise.core.bundle import Bundle
 from equipoise.core.card import Card
+from equipoise.core.checks import check_count
 from equipoise.federated.algorithm import Algorithm
 from equipoise.federated.clientalgorithm import ClientAlgorithm, Tensors
 from equipoise.federated.clientlosses import ByLosses, Losses
@@ -39,7 +40,8 @@ class FedFV(Algorithm):
     projected on the normal plane of every other d_j with which it conflicts, j in the order of rising losses,
     so that the client with the largest loss has the last word. g is their mean. External conflicts: of the
     clients that did not reply now, but last did s = tau, ..., 1 rounds ago, oldest first, the last updates
-    that conflict with g are added up, and g is projected off that sum where it conflicts with it. At the end
+    that conflict with g are added up, and g is projected off that sum where it conflicts with it; not before
+    round tau + 1, as in the authors' code. At the end
     g is scaled to the length of the plain mean of the updates, and is the step.
 
     alpha: 0.1 of the clients, rounded as m - ceil((m - 1)(1 - alpha)), by which at least the worst one is
@@ -64,8 +66,9 @@ class FairAverage(ByLosses):
 
     def __init__(self, *, alpha: float, tau: int, losses: Losses) -> None:
         super().__init__(losses=losses)
-        if not 0 <= alpha <= 1 or tau < 0:
-            raise ValueError(f"alpha is {alpha} and tau {tau}; alpha is in [0, 1], tau 0 or more")
+        check_count(0, tau=tau)
+        if not 0 <= alpha <= 1:
+            raise ValueError(f"alpha is {alpha}; it is in [0, 1]")
         self.alpha = alpha
         self.tau = tau
 
@@ -97,7 +100,7 @@ class FairAverage(ByLosses):
 
     def _past(self, state: Tensors, round: Round) -> tuple[Bundle | None, Tensor]:
         """The last updates of clients that are absent now and were not long ago, and how many rounds ago."""
-        if not self.tau:
+        if not self.tau or round.number <= self.tau:
             return None, torch.zeros(0, dtype=torch.int64)
         here = torch.tensor([name in round.names for name in round.everyone])
         ages = round.number - state["seen"]

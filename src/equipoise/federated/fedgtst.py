@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.func import grad_and_value
 
 from equipoise.core.card import Card
+from equipoise.core.checks import check_not_negative
 from equipoise.core.errors import check_choice
 from equipoise.federated.algorithm import Algorithm
 from equipoise.federated.clientalgorithm import ClientAlgorithm, Loss, Tensors, View
@@ -59,8 +60,7 @@ class GuidedClient(ClientAlgorithm):
     """Descends the loss and the squared distance of its gradient's length from the guide."""
 
     def __init__(self, *, xi: float) -> None:
-        if xi < 0:
-            raise ValueError(f"xi is {xi}; it is 0 or more")
+        check_not_negative(xi=xi)
         self.xi = xi
 
     def objective(self, loss: Loss, parameters: Tensors, view: View) -> tuple[Tensor, Tensor]:

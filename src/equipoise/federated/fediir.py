@@ -5,6 +5,7 @@ from torch import Tensor
 from torch.func import grad_and_value
 
 from equipoise.core.card import Card
+from equipoise.core.checks import check_not_negative, check_share
 from equipoise.federated.algorithm import Algorithm
 from equipoise.federated.classifier import classifier_prefix
 from equipoise.federated.clientalgorithm import ClientAlgorithm, Loss, Tensors, View
@@ -41,15 +42,16 @@ class FedIIR(Algorithm):
     Office-Home). ema: 0.95. head: the classifier's module, by default the one with the last parameter.
 
     The authors' code asks the clients for their gradients in a round trip of its own before they train;
-    here they come with the replies, so that G is that of the round before.
+    here they come with the replies, so that G is that of the round before. They average models and gradients
+    evenly over clients; here both are weighted by examples.
 
     Raises ValueError for a negative penalty, or an ema outside [0, 1).
     Source: Guo et al. 2023 (FedIIR), section 4, and the authors' code.
     """
 
     def __init__(self, *, penalty: float = 1e-3, ema: float = 0.95, head: str | None = None) -> None:
-        if penalty < 0 or not 0 <= ema < 1:
-            raise ValueError(f"penalty is {penalty} and ema {ema}; penalty is 0 or more, ema in [0, 1)")
+        check_not_negative(penalty=penalty)
+        check_share(ema=ema)
         super().__init__(AlignedClient(penalty=penalty, head=head), GradientMean(ema=ema, head=head))
 
 

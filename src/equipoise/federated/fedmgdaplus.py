@@ -5,9 +5,9 @@ from torch import Tensor
 
 from equipoise.core.boundedqp import bounded_min_norm
 from equipoise.core.card import Card
+from equipoise.core.checks import check_positive
 from equipoise.federated.algorithm import Algorithm
 from equipoise.federated.clientalgorithm import ClientAlgorithm, Tensors
-from equipoise.federated.clientlosses import check_positive
 from equipoise.federated.serveralgorithm import Outcome, Round, ServerAlgorithm
 
 CARD = Card(

@@ -1,8 +1,7 @@
 """FedNova: clients count by their examples, not by how many steps they took."""
 
-from torch import Tensor
-
 from equipoise.core.card import Card
+from equipoise.core.checks import check_positive
 from equipoise.federated.algorithm import Algorithm
 from equipoise.federated.clientalgorithm import ClientAlgorithm, Tensors
 from equipoise.federated.serveralgorithm import Outcome, Round, ServerAlgorithm
@@ -31,17 +30,13 @@ class FedNova(Algorithm):
     """The mean of normalised updates.
 
     Each update is divided by |a_k|_1, how much of one gradient its steps add up to, before it is weighted by
-    p_k = n_k / n; the sum is stretched again by tau_eff = sum_k p_k |a_k|_1. Without local momentum
-    |a_k|_1 is the number of local steps; with momentum rho, K steps from a momentum of zero make
+    p_k = n_k / n; the sum is stretched again by tau_eff = sum_k p_k |a_k|_1. Without local momentum |a_k|_1
+    is the number of local steps; with momentum see `Local.lengths`. `learning_rate` is the server's, 1 by
+    default. Both sums are over those that replied. `Local.clip` and weight decay are not in |a_k|_1, nor in
+    the paper's; FedProx's term is, in the paper, but not here.
 
-        |a_k|_1 = (K - rho (1 - rho^K) / (1 - rho)) / (1 - rho).
-
-    rho is that of `Local`. `learning_rate` is the server's, 1 by default. Both sums are over those that
-    replied. `Local.clip` and weight decay are not in |a_k|_1, nor in the paper's; FedProx's term is, in the
-    paper, but not here.
-
-    The fixed point for different numbers of steps is that of sum_k p_k F_k, where FedAvg's is that of
-    sum_k p_k K_k F_k.
+    As the local rate goes to 0, the fixed point for different numbers of steps is that of sum_k p_k F_k,
+    where FedAvg's is that of sum_k p_k K_k F_k; at a larger rate both are off by the clients' drift.
 
     Raises ValueError for a learning rate that is not positive.
     Source: Wang et al. 2020, FedNova with tau_eff as they take it by default; |a_k|_1 with momentum is what
@@ -56,25 +51,12 @@ class NormalisedServer(ServerAlgorithm):
     """Averages what clients moved in a step, and takes their mean number of steps."""
 
     def __init__(self, *, learning_rate: float) -> None:
-        if not learning_rate > 0:
-            raise ValueError(f"learning_rate is {learning_rate}; it is above 0")
+        check_positive(learning_rate=learning_rate)
         self.learning_rate = learning_rate
 
     def aggregate(self, state: Tensors, round: Round) -> Outcome:
-        lengths = effective_steps(round.side["steps"], round.local.momentum)
+        lengths = round.local.lengths(round.side["steps"])
         shares = round.shares
         weights = shares * (shares @ lengths) / lengths
         notes = {"effective_steps": float(shares @ lengths)}
         return Outcome(round.bundle.combine(self.learning_rate * weights), state, weights, notes)
-
-
-def effective_steps(steps: Tensor, momentum: float) -> Tensor:  # (m,) -> (m,)
-    """|a_k|_1 of so many steps of gradient descent with momentum, which begins at zero.
-
-    >>> import torch
-    >>> effective_steps(torch.tensor([1.0, 2.0, 3.0]), 0.5).tolist()  # 1, 1 + 1.5, 1 + 1.5 + 1.75
-    [1.0, 2.5, 4.25]
-    """
-    if momentum == 0:
-        return steps
-    return (steps - momentum * (1 - momentum**steps) / (1 - momentum)) / (1 - momentum)

@@ -1,6 +1,7 @@
 """FedProx: local training that is held near the model it began with."""
 
 from equipoise.core.card import Card
+from equipoise.core.checks import check_not_negative
 from equipoise.federated.algorithm import Algorithm
 from equipoise.federated.clientalgorithm import ClientAlgorithm, Tensors, View
 from equipoise.federated.fedavg import Averaging
@@ -53,8 +54,7 @@ class ProximalClient(ClientAlgorithm):
     """Descends the loss and half of mu times the squared distance from the model received."""
 
     def __init__(self, *, mu: float) -> None:
-        if mu < 0:
-            raise ValueError(f"mu is {mu}; it is 0 or more")
+        check_not_negative(mu=mu)
         self.mu = mu
 
     def correct(self, gradient: Tensors, parameters: Tensors, view: View) -> Tensors:

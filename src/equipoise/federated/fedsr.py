@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from equipoise.core.card import Card
+from equipoise.core.checks import check_count, check_not_negative
 from equipoise.federated.algorithm import Algorithm
 from equipoise.federated.classifier import linear_classifier
 from equipoise.federated.clientalgorithm import (
@@ -48,8 +49,8 @@ class FedSR(Algorithm):
     width: by default the numbers that go into the classifier. length: 0.01. information: 0.001 (both as for
     PACS). head: the classifier's module, by default the one with the last parameter.
 
-    |z| is the length, not its square, as in the authors' code. log |C| stands for log C, which
-    their code lets become NaN when C turns negative.
+    |z| is the length, not its square, as in the authors' code. log |C| stands for log C, which their code
+    lets become NaN when C turns negative. They average models evenly over clients; here by examples.
 
     Raises ValueError for negative coefficients, and for a model whose classifier is no Linear.
     Source: Nguyen et al. 2022, section 3, and the authors' code.
@@ -63,11 +64,8 @@ class FedSR(Algorithm):
         width: int | None = None,
         head: str | None = None,
     ) -> None:
-        if length < 0 or information < 0 or (width is not None and width < 1):
-            raise ValueError(
-                f"length is {length}, information {information} and width {width}; "
-                "the first two are 0 or more, width 1 or more"
-            )
+        check_not_negative(length=length, information=information)
+        check_count(1, width=width)
         self.width = width
         self.head = head
         super().__init__(NoisyClient(length=length, information=information), Averaging())

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from equipoise.core.card import Card
+from equipoise.core.checks import check_positive
 from equipoise.core.errors import check_choice
 from equipoise.federated.algorithm import Algorithm
 from equipoise.federated.clientalgorithm import ClientAlgorithm, Tensors
@@ -42,16 +43,18 @@ class FedStale(Algorithm):
 
         w <- w + eta sum_k o_k [1(k in S) / pi_k (D_k - beta h_k) + beta h_k],   then h_k <- D_k in S.
 
-    In expectation over S this is sum_k o_k D_k for every beta, which changes the variance alone: beta = 0 is
-    FedAvg weighted by 1 / pi_k, beta = 1 is FedVARP for unequal probabilities. `beta` is 0.5 by default.
-    `chances` says where pi_k come from: "known" from the run's `Participation` (a client whose replies
-    are refused comes more seldom than that says), "estimated" from the rounds between a client's replies
-    up to now, whose mean stands for 1 / pi_k, and 1 stands before there is any; the estimate is without
-    the round itself, as in the authors' code, and without a longest interval. `learning_rate` is eta of
-    the server, 1 by default.
+    In expectation over S, were the D_k the same whoever replies and every round counted, this is sum_k o_k
+    D_k for every beta, which changes the variance alone: beta = 0 is FedAvg weighted by 1 / pi_k, beta = 1 is
+    FedVARP for unequal probabilities. `beta` is 0.5 by default. `chances` says where pi_k come from: "known"
+    from the run's `Participation` (a client whose replies are refused comes more seldom than that says),
+    "estimated" from the rounds between a client's replies up to now, whose mean stands for 1 / pi_k, and 1
+    stands before there is any; the estimate is without the round itself, as in the authors' code, and without
+    a longest interval. `learning_rate` is eta of the server, 1 by default.
 
     The server learns a client's examples from its first reply; until then, o_k are as if it had as many as
-    the mean of the others. Rounds without any reply leave the model as it is. The server keeps N updates.
+    the mean of the others. Rounds without any reply leave the model as it is, stale updates
+    included, so that the mean is then over the rounds in which somebody replied, and for known chances too
+    large by 1 / P(somebody replies). The server keeps N updates.
 
     Raises ValueError for a beta outside [0, 1], a learning rate that is not positive, other chances.
     Source: Rodio and Neglia 2024, FedStale; the estimate is that of Wang and Ji, arXiv 2306.03401.
@@ -70,8 +73,7 @@ class StaleServer(ServerAlgorithm):
         if not 0 <= beta <= 1:
             raise ValueError(f"beta is {beta}; it is in [0, 1]")
         check_choice("chances", chances, ("known", "estimated"))
-        if not learning_rate > 0:
-            raise ValueError(f"learning_rate is {learning_rate}; it is above 0")
+        check_positive(learning_rate=learning_rate)
         self.beta = beta
         self.chances: Chances = chances
         self.learning_rate = learning_rate

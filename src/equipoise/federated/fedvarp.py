@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from equipoise.core.card import Card
+from equipoise.core.checks import check_positive
 from equipoise.federated.algorithm import Algorithm
 from equipoise.federated.clientalgorithm import ClientAlgorithm, Tensors
 from equipoise.federated.serveralgorithm import Outcome, Round, ServerAlgorithm
@@ -52,8 +53,7 @@ class HistoryServer(ServerAlgorithm):
     """Averages fresh updates with the last ones of all clients taken out, and put back evenly."""
 
     def __init__(self, *, learning_rate: float) -> None:
-        if not learning_rate > 0:
-            raise ValueError(f"learning_rate is {learning_rate}; it is above 0")
+        check_positive(learning_rate=learning_rate)
         self.learning_rate = learning_rate
 
     def start(self, parameters: Tensors, clients: tuple[str, ...]) -> Tensors:

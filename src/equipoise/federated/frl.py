@@ -10,7 +10,7 @@ from equipoise.core.card import Card
 from equipoise.federated.algorithm import Algorithm
 from equipoise.federated.attacks import RANKS
 from equipoise.federated.clientalgorithm import ClientAlgorithm, Reply, Tensors, View
-from equipoise.federated.serveralgorithm import Outcome, Round, ServerAlgorithm
+from equipoise.federated.serveralgorithm import Outcome, Round, ServerAlgorithm, median_rows
 
 CARD = Card(
     name="FRL",
@@ -45,10 +45,11 @@ class FRL(Algorithm):
     kept: k, the share of weights in use, 0.5.
 
     Biases are taken out, as the authors' networks have none; what else a model can train (the scales of
-    normalisation layers) stays as it is built. All clients have one vote, whatever their examples. Whatever
-    numbers a client sends, its vote is some ranking, since only their order is looked at. The model of
-    the run has the scores as parameters, named "<layer>.parametrizations.weight.original";
-    `torch.nn.utils.parametrize.remove_parametrizations(layer, "weight")` makes a plain layer of it.
+    normalisation layers) stays as it is built, and of buffers, such as their statistics, the median is taken.
+    All clients have one vote, whatever their examples. Whatever numbers a client sends, its vote is some
+    ranking, since only their order is looked at. The model of the run has the scores as parameters, named
+    "<layer>.parametrizations.weight.original"; `torch.nn.utils.parametrize.remove_parametrizations(layer,
+    "weight")` makes a plain layer of it.
 
     The authors' code ranks by the score, but keeps the top k by its absolute value, so that a reversed
     ranking asks for the same weights; here both go by the score. They use
@@ -95,7 +96,7 @@ class Chosen(nn.Module):
     def __init__(self, fixed: Tensor, kept: float) -> None:
         super().__init__()
         self.register_buffer("fixed", fixed, persistent=False)
-        self.dropped = int((1 - kept) * fixed.numel())
+        self.dropped = fixed.numel() - round(kept * fixed.numel())
 
     def forward(self, scores: Tensor) -> Tensor:
         held = scores.detach()
@@ -129,6 +130,10 @@ class Votes(ServerAlgorithm):
             after = torch.empty_like(before).flatten().index_copy(0, order, state[f"scores/{name}"])
             update[name] = after.view_as(before) - before
         return Outcome(update, state)
+
+    def buffers(self, round: Round, outcome: Outcome, rows: Tensors) -> Tensors:
+        """The median: no client is heard better than another."""
+        return median_rows(rows)
 
 
 def ranking(scores: Tensor) -> Tensor:  # (*shape) -> (n,)

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from equipoise.core.checks import check_count, check_not_negative, check_positive, check_share
+
 
 @dataclass(frozen=True, kw_only=True)
 class Local:
@@ -31,22 +33,28 @@ class Local:
 
     def __post_init__(self) -> None:
         counts = {"epochs": self.epochs, "steps": self.steps, "batch_size": self.batch_size}
-        for name, count in counts.items():
-            if count is not None and count < 1:
-                raise ValueError(f"{name} is {count}; it is at least 1")
-        sizes = {"learning_rate": self.learning_rate, "clip": self.clip, "decay": self.decay}
-        for name, size in sizes.items():
-            if size is not None and not size > 0:
-                raise ValueError(f"{name} is {size}; it is above 0")
-        if not 0 <= self.momentum < 1 or self.weight_decay < 0:
-            raise ValueError(
-                f"momentum is {self.momentum} and weight_decay {self.weight_decay}; "
-                "momentum is in [0, 1), weight_decay 0 or more"
-            )
+        check_count(1, **counts)
+        check_positive(learning_rate=self.learning_rate, decay=self.decay)
+        if self.clip is not None:
+            check_positive(clip=self.clip)
+        check_share(momentum=self.momentum)
+        check_not_negative(weight_decay=self.weight_decay)
 
     def rate(self, number: int) -> float:
         """The learning rate of a round, counted from 1."""
         return self.learning_rate * self.decay ** (number - 1)
+
+    def lengths(self, steps: Tensor) -> Tensor:
+        """How much of one gradient so many steps add up to, were it the same in all: |a_k|_1 of FedNova.
+
+        K steps with momentum rho from a momentum of zero make (K - rho (1 - rho^K) / (1 - rho)) / (1 - rho),
+        without momentum K.
+
+        >>> Local(momentum=0.5).lengths(torch.tensor([1.0, 2.0, 3.0])).tolist()  # 1, 1 + 1.5, 1 + 1.5 + 1.75
+        [1.0, 2.5, 4.25]
+        """
+        rho = self.momentum
+        return (steps - rho * (1 - rho**steps) / (1 - rho)) / (1 - rho) if rho else steps
 
     def batches(self, count: int, generator: torch.Generator, effort: float = 1.0) -> list[Tensor]:
         """The examples of each step of a round, as indices below `count`, in an order drawn afresh.

@@ -7,11 +7,12 @@ import torch
 from torch import Tensor
 
 from equipoise.core.card import Card
+from equipoise.core.checks import check_positive
 from equipoise.core.errors import check_choice, unknown
 from equipoise.core.simplex import project_simplex
 from equipoise.federated.algorithm import Algorithm
 from equipoise.federated.clientalgorithm import ClientAlgorithm, Tensors
-from equipoise.federated.clientlosses import ByLosses, Losses, check_positive
+from equipoise.federated.clientlosses import ByLosses, Losses
 from equipoise.federated.serveralgorithm import Outcome, Round
 
 CARD = Card(
@@ -79,7 +80,7 @@ class OMDTCH(Algorithm):
 
 
 class MirrorAscent(ByLosses):
-    """Weighs updates by lambda, which climbs on the clients' losses, and averages the models it sent."""
+    """Weighs updates by lambda, which climbs on the clients' losses, and averages models."""
 
     def __init__(
         self,
@@ -117,12 +118,17 @@ class MirrorAscent(ByLosses):
         gain = torch.zeros_like(importance)
         gain[places] = self.step_size * importance[places] * self.losses_of(round)
         rounds = state["rounds"] + 1
+        update = round.bundle.combine(weights)
         averages = {
-            f"average/{name}": _moved(state[f"average/{name}"], sent, int(rounds))
-            for name, sent in round.parameters.items()
+            f"average/{name}": _moved(state[f"average/{name}"], model, int(rounds))
+            for name, model in self.averaged(round, update).items()
         }
         after = {**state, **climbed(state, gain), "rounds": rounds, **averages}
-        return Outcome(round.bundle.combine(weights), after, weights)
+        return Outcome(update, after, weights)
+
+    def averaged(self, round: Round, update: Tensors) -> Tensors:
+        """The model of a round that goes into the average."""
+        return round.parameters
 
     def outputs(self, state: Tensors, parameters: Tensors) -> dict[str, Tensors]:
         if not int(state["rounds"]):

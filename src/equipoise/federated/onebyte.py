@@ -4,10 +4,10 @@ import torch
 from torch import Tensor
 
 from equipoise.core.card import Card
+from equipoise.core.checks import check_positive
 from equipoise.federated.algorithm import Algorithm
 from equipoise.federated.bytecode import Byte, Exact, present
 from equipoise.federated.clientalgorithm import ClientAlgorithm, Loss, Reply, Tensors, View
-from equipoise.federated.clientlosses import check_positive
 from equipoise.federated.engine.seeds import generator
 from equipoise.federated.ownmodels import PLACE, places
 from equipoise.federated.serveralgorithm import Outcome, Round, ServerAlgorithm
@@ -27,7 +27,8 @@ CARD = Card(
     arxiv="2306.10015",
     guarantees=("RANDOM",),
     single="a step along one random direction",
-    cost="a byte up, m bytes and 8 down for each client and round, no model ever; m draws of a model's size",
+    cost="a byte up, m bytes and 8 down for each client and round, no model ever (buffers besides); "
+    "m draws of a model's size",
     use="slow lines and few dimensions that matter, such as the fine-tuning of a model that knows the task",
     avoid="training from nothing: the steps are as noisy as the model is large",
     status="main",
@@ -52,10 +53,12 @@ class OneByte(Algorithm):
     as float64, to see what the rounding costs.
 
     A number beyond `largest` is cut to it. The authors' code has steps of 1/16, so 8 bits for the logarithm
-    and a sign besides, and in one version goes on with the number that was not rounded. Momentum and weight
-    decay of `Local` act on the numbers as they do on gradients. Clients are trained one at a time, for each
-    draws from generators of its own and may have another number of rounds to replay. Bytes down grow where
-    clients stay away, up to m a round missed.
+    and a sign besides, and in one version goes on with the number that was not rounded. Momentum of `Local`
+    acts on the numbers as it does on gradients; of weight decay next to nothing arrives, its part along z_k
+    over |z_k|^2. Both losses of a slope are taken under the same random draws, such as Dropout's. Buffers,
+    such as the statistics of BatchNorm, are averaged as by FedAvg, and travel besides. Clients are trained
+    one at a time, for each draws from generators of its own and may have another number of rounds to replay.
+    Bytes down grow where clients stay away, up to m a round missed.
 
     Raises ValueError for an epsilon, a largest or a learning rate that is not positive.
     Source: Zelikman et al. 2023, and the authors' code; after Malladi et al. 2023, and SPSA of Spall 1992.
@@ -140,10 +143,12 @@ class SlopeClient(ClientAlgorithm):
     def objective(self, loss: Loss, parameters: Tensors, view: View) -> tuple[Tensor, Tensor]:
         direction = self._direction(view)
         with torch.no_grad():
-            ahead, behind = (
-                loss({name: at + e * direction[name] for name, at in view.anchor.items()})
-                for e in (self.epsilon, -self.epsilon)
-            )
+            with torch.random.fork_rng(
+                sorted({part.device.index for part in direction.values() if part.is_cuda})
+            ):
+                ahead = loss(_along(view.anchor, self.epsilon, direction))
+            # drawn as before: under another mask of Dropout the difference would be no slope
+            behind = loss(_along(view.anchor, -self.epsilon, direction))
         slope = (ahead - behind) / (2 * self.epsilon)
         along = sum((direction[name] * part).sum() for name, part in parameters.items())
         return slope * along, (ahead + behind) / 2
@@ -162,6 +167,10 @@ class SlopeClient(ClientAlgorithm):
 
     def _direction(self, view: View) -> Tensors:
         return self.steps.direction(view.anchor, int(view.context["place"]), _number(view.context))
+
+
+def _along(anchor: Tensors, length: float, direction: Tensors) -> Tensors:
+    return {name: at + length * direction[name] for name, at in anchor.items()}
 
 
 def _number(context: Tensors) -> int:

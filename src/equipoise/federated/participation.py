@@ -21,7 +21,8 @@ class Turn:
 
 @dataclass(frozen=True, kw_only=True)
 class Participation:
-    """Who takes part in a round. Draws depend on the seed, the round and the client's name alone.
+    """Who takes part in a round. Draws depend on the seed, the round and the client's place among all
+    clients.
 
     count: how many clients are asked, drawn without replacement; None for all. fraction: the same as a share.
     probability: each client is asked on its own with this probability, one for all or by name; a round

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from equipoise.core.card import Card
+from equipoise.core.checks import check_not_negative
 from equipoise.federated.algorithm import Algorithm
 from equipoise.federated.clientalgorithm import ClientAlgorithm, Reply, Tensors, View
 from equipoise.federated.clientlosses import ByLosses, Losses
@@ -72,8 +73,7 @@ class LossPowers(ByLosses):
 
     def __init__(self, *, q: float, losses: Losses) -> None:
         super().__init__(losses=losses)
-        if not q >= 0:
-            raise ValueError(f"q is {q}; it is 0 or more")
+        check_not_negative(q=q)
         self.q = q
 
     def aggregate(self, state: Tensors, round: Round) -> Outcome:

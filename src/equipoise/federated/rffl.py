@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 
 from equipoise.core.card import Card
+from equipoise.core.checks import check_count, check_positive, check_share
 from equipoise.federated.algorithm import Algorithm
 from equipoise.federated.clientalgorithm import ClientAlgorithm, Tensors
 from equipoise.federated.ownmodels import MODELS, model_of, own_models
-from equipoise.federated.serveralgorithm import Outcome, Round, ServerAlgorithm
+from equipoise.federated.serveralgorithm import Outcome, Round, ServerAlgorithm, mean_rows
 
 CARD = Card(
     name="RFFL",
@@ -58,7 +59,8 @@ class RFFL(Algorithm):
     not by its own update as well; reputations below 0 are set to 0. With partial participation, on which the
     paper is silent, the weights are scaled to sum 1 over those that replied, their reputations keep the sum
     they had together, `patience` counts a client's own replies, and one that comes later than the first
-    begins with the mean, 1 / n; all clients are rewarded in every round.
+    begins with the mean, 1 / n; all clients are rewarded in every round. Buffers, such as the statistics of
+    BatchNorm, are averaged by the weights of the updates, and are the same for all.
 
     Raises ValueError for an option out of range.
     Source: Xu and Lyu 2021, and the authors' code.
@@ -81,11 +83,9 @@ class Reputation(ServerAlgorithm):
     """Keeps a reputation for each client, and a model where clients are rewarded by it."""
 
     def __init__(self, *, clip: float, alpha: float, threshold: float, patience: int, rewards: bool) -> None:
-        if not clip > 0 or not 0 <= alpha < 1 or not 0 <= threshold < 1 or patience < 0:
-            raise ValueError(
-                f"clip is {clip}, alpha {alpha}, threshold {threshold}, patience {patience}; "
-                "clip is above 0, alpha and threshold are in [0, 1), patience is 0 or more"
-            )
+        check_positive(clip=clip)
+        check_share(alpha=alpha, threshold=threshold)
+        check_count(0, patience=patience)
         self.clip = clip
         self.alpha = alpha
         self.threshold = threshold
@@ -123,6 +123,11 @@ class Reputation(ServerAlgorithm):
             "removed": [round.everyone[i] for i in gone],
         }
         return Outcome(update, {**state, **judged}, weights, notes)
+
+    def buffers(self, round: Round, outcome: Outcome, rows: Tensors) -> Tensors:
+        """The mean by the weights of the updates, so that who was removed has no part in it."""
+        assert outcome.weights is not None
+        return mean_rows(outcome.weights, rows) if bool(outcome.weights.any()) else {}
 
     def _judged(self, state: Tensors, rows: Tensor, agreement: Tensor, fresh: bool) -> Tensors:
         """Reputation, replies and removals after a round."""

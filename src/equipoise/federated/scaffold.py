@@ -3,6 +3,7 @@
 import torch
 
 from equipoise.core.card import Card
+from equipoise.core.checks import check_positive
 from equipoise.federated.algorithm import Algorithm
 from equipoise.federated.clientalgorithm import ClientAlgorithm, Reply, Tensors, View, difference
 from equipoise.federated.serveralgorithm import Outcome, Round, ServerAlgorithm
@@ -50,9 +51,10 @@ class SCAFFOLD(Algorithm):
     by examples. `learning_rate` is eta_g, 1 by default. A client that is absent keeps its c_k, and c keeps
     its part of the mean.
 
-    Local momentum, weight decay or clipping make (w - v_K) / (K eta_l) something else than a mean gradient;
-    the paper has none of them. Option I, the gradient at w in place of that quotient, costs another pass
-    over the data and is not offered.
+    With momentum in `Local`, which the paper does not have, K is what the steps add up to (`Local.lengths`),
+    as K eta_l alone would let the control variates grow without bound. Weight decay is in a client's gradient
+    then; clipping makes (w - v_K) / (K eta_l) something else than a mean gradient. Option I, the gradient at
+    w in place of that quotient, costs another pass over the data and is not offered.
 
     Raises ValueError for a learning rate that is not positive.
     Source: Karimireddy et al. 2020, algorithm 1.
@@ -74,7 +76,7 @@ class ControlledClient(ClientAlgorithm):
 
     def reply(self, parameters: Tensors, view: View) -> Reply:
         update = difference(parameters, view.anchor)
-        length = view.steps * view.rate
+        length = view.local.lengths(view.steps) * view.rate
         change = {
             CONTROL + name: -view.context[CONTROL + name] - moved / length.to(moved.dtype)
             for name, moved in update.items()
@@ -87,8 +89,7 @@ class ControlServer(ServerAlgorithm):
     """Averages models evenly, and keeps the mean control variate of all clients."""
 
     def __init__(self, *, learning_rate: float) -> None:
-        if not learning_rate > 0:
-            raise ValueError(f"learning_rate is {learning_rate}; it is above 0")
+        check_positive(learning_rate=learning_rate)
         self.learning_rate = learning_rate
 
     def start(self, parameters: Tensors, clients: tuple[str, ...]) -> Tensors:

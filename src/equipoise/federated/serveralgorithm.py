@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
+import torch
 from torch import Tensor
 
 from equipoise.core.bundle import Bundle
+from equipoise.core.ordered import middle
 from equipoise.federated.clientalgorithm import Tensors
 from equipoise.federated.local import Local
 
@@ -90,7 +92,24 @@ class ServerAlgorithm:
         """The update, and the next state."""
         raise NotImplementedError
 
+    def buffers(self, round: Round, outcome: Outcome, rows: Tensors) -> Tensors:
+        """The model's floating-point buffers, such as the statistics of BatchNorm, from those of the clients,
+        rows (m, *shape): their mean by examples. A server that distrusts clients does otherwise; what is not
+        among the names of the answer stays as it was."""
+        return mean_rows(round.shares, rows)
+
     def outputs(self, state: Tensors, parameters: Tensors) -> dict[str, Tensors]:
         """Further models that the state holds, by name, such as an average of iterates; the last one
         is always reported."""
         return {}
+
+
+def mean_rows(weights: Tensor, rows: Tensors) -> Tensors:  # (m,), (m, *shape) -> (*shape)
+    """The mean of what clients sent under each name, by weights of 0 or more that are scaled to sum 1."""
+    shares = weights / weights.sum()
+    return {name: torch.tensordot(shares.to(held), held, 1) for name, held in rows.items()}
+
+
+def median_rows(rows: Tensors) -> Tensors:  # (m, *shape) -> (*shape)
+    """The median of what clients sent under each name, number by number."""
+    return {name: middle(held.reshape(len(held), -1)).view(held.shape[1:]) for name, held in rows.items()}

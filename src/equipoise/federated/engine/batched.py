@@ -159,9 +159,8 @@ class Batched:
         def other(parameters, batch, padding, drawn, *parts):
             loss = BatchLoss(federation, placed, batch, mask=padding[0] if padding else None)
             anchor, kept, context, steps, samples = parts
-            return client.objective(
-                loss, parameters, View(anchor, kept, context, rate, steps, samples, drawn)
-            )
+            view = View(anchor, kept, context, rate, steps, samples, drawn, self.local)
+            return client.objective(loss, parameters, view)
 
         def objective(leaves, batch, padding, drawn, seen):
             if type(client).objective is ClientAlgorithm.objective:
@@ -175,7 +174,7 @@ class Batched:
         client = self.algorithm.client
 
         def one(gradient, parameters, drawn, anchor, kept, context, steps, samples):
-            view = View(anchor, kept, context, rate, steps, samples, drawn)
+            view = View(anchor, kept, context, rate, steps, samples, drawn, self.local)
             return client.correct(gradient, parameters, view)
 
         def correct(gradients, leaves, drawn, seen):
@@ -190,7 +189,8 @@ class Batched:
         client = self.algorithm.client
 
         def reply(parameters, anchor, kept, context, steps, samples):
-            found = client.reply(parameters, View(anchor, kept, context, rate, steps, samples))
+            view = View(anchor, kept, context, rate, steps, samples, local=self.local)
+            found = client.reply(parameters, view)
             return found.update, found.sent, found.kept
 
         return reply

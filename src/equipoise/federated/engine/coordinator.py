@@ -186,10 +186,7 @@ class Coordinator:
                     f"round {record.number}: the update of {bad[0]!r} is not finite, of finite replies; "
                     "the model is left as it was. A smaller learning rate may help"
                 )
-            shares = round.shares
-            buffers = {
-                name: torch.tensordot(shares.to(rows), rows, 1) for name, rows in replies.buffers.items()
-            }
+            buffers = self.buffers | self.algorithm.server.buffers(round, outcome, replies.buffers)
         weights = (
             {} if outcome.weights is None else dict(zip(replies.names, outcome.weights.tolist(), strict=True))
         )

@@ -103,7 +103,7 @@ class Worker:
         for index in plan:
             batch = examples if len(index) == count else tuple(part[index] for part in examples)
             drawn = {} if draws is None else client.draw(self.parameters, len(index), draws)
-            view = View(anchor, task.kept, task.context, rate, steps, samples, drawn)
+            view = View(anchor, task.kept, task.context, rate, steps, samples, drawn, self.local)
             loss = BatchLoss(self.federation, self.placed, batch, own=self.parameters)
             value, data = client.objective(loss, self.parameters, view)
             gradients = list(
@@ -126,7 +126,8 @@ class Worker:
                 reply = Reply(update, {}, task.kept)
             else:
                 ends = {name: leaf.clone() for name, leaf in ends.items()}
-                reply = client.reply(ends, View(anchor, task.kept, task.context, rate, steps, samples))
+                view = View(anchor, task.kept, task.context, rate, steps, samples, local=self.local)
+                reply = client.reply(ends, view)
             reply = replace(reply, sent={**reply.sent, **probed})
             return Trained(task.client, reply, side, buffers_of(self.model) if self._buffers else {})
 
