@@ -12,7 +12,6 @@ WORKERS ?= 2
 export OMP_NUM_THREADS ?= 1
 export PYTHONUNBUFFERED := 1
 export NO_MKDOCS_2_WARNING := 1
-export NO_MKDOCS_2_WARNING := 1
 
 # An environment made once with the system's torch stays one.
 ifneq ($(wildcard $(VENV)/.made-with-system-torch),)
@@ -27,7 +26,7 @@ INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet --co
 
 .PHONY: help
 help: ## this list
-	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
 
 .PHONY: demo
 demo: $(VENV)/.base ## compare every rule on overlaid digits and print where the report lies
@@ -44,6 +43,14 @@ check: $(VENV)/.dev ## style, types, imports between rooms, documentation
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 	$(BIN)/mkdocs build --strict --quiet
+
+.PHONY: test-examples
+test-examples: $(VENV)/.test ## every example, two at a time; EXAMPLES=--half runs every other one
+	$(BIN)/python examples/_run.py $(EXAMPLES)
+
+.PHONY: test-docs
+test-docs: docs ## the built documentation in a browser: search, console, links, phones
+	$(BIN)/python -m pytest tests/site $(PYTEST)
 
 .PHONY: docs
 docs: $(VENV)/.dev ## the documentation, to site/

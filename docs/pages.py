@@ -4,6 +4,7 @@ import ast
 import json
 import sys
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ RESULTS = ROOT / "evidence" / "results"
 VERDICTS = ("fails", "inconclusive", "holds")
 
 
+@cache
 def public() -> dict[str, dict[str, str]]:
     """Package -> public name -> where it is defined, from the packages' stubs."""
     found = {}
@@ -29,10 +31,13 @@ def public() -> dict[str, dict[str, str]]:
     return {package: names for package, names in found.items() if names}
 
 
-def reference(package: str) -> str:
-    """One page for a package, with each public name of it."""
+def reference(package: str, elsewhere: Mapping[str, str]) -> str:
+    """One page for a package: each public name of it, those with a page of their own as links."""
+    names = public()[package]
     parts = [f"# {package}\n"]
-    parts += [f"::: {where}\n" for where in public()[package].values()]
+    linked = [f"[{name}](../{elsewhere[where]})" for name, where in names.items() if where in elsewhere]
+    parts += [f"{', '.join(linked)}\n"] if linked else []
+    parts += [f"::: {where}\n" for where in names.values() if where not in elsewhere]
     return "\n".join(parts)
 
 
@@ -57,14 +62,14 @@ def rules() -> str:
         ]
         for card in cards(room).values():
             promises = " ".join(f"`{g}`" for g in card.guarantees)
-            facts = (_linked(room, card), card.shape, _text(card.summary), promises, card.status)
+            facts = (_linked(room, card), card.shape, plain_text(card.summary), promises, card.status)
             lines.append(f"| {' | '.join(facts)} |")
         lines.append("")
     kinds = {"pareto": "solver", "merging": "method", "transferability": "score", "federated": "system"}
     for room, kind in kinds.items():
         lines += [f"## {room}\n", f"| {kind} | what it does | for | status |", "| --- | --- | --- | --- |"]
         for card in cards(room).values():
-            facts = (_linked(room, card), _text(card.summary), _text(card.use), card.status)
+            facts = (_linked(room, card), plain_text(card.summary), plain_text(card.use), card.status)
             lines.append(f"| {' | '.join(facts)} |")
         lines.append("")
     lines += ["## problems\n", "| problem | what it is | for |", "| --- | --- | --- |"]
@@ -72,27 +77,41 @@ def rules() -> str:
     lines += ["\n## federations\n", "| federation | what it is | for |", "| --- | --- | --- |"]
     lines += _catalogue("federation")
     lines += ["\n## Guarantees\n", "| guarantee | meaning |", "| --- | --- |"]
-    lines += [f"| `{name}` | {_text(words)} |" for name, words in GUARANTEES.items()]
+    lines += [f"| `{name}` | {plain_text(words)} |" for name, words in GUARANTEES.items()]
     return "\n".join(lines) + "\n"
 
 
 def _catalogue(shape: str) -> list[str]:
     found = [card for card in cards("problems").values() if card.shape == shape]
-    return [f"| `{card.name}` | {_text(card.summary)} | {_text(card.use)} |" for card in found]
+    facts = [(_linked("problems", card), plain_text(card.summary), plain_text(card.use)) for card in found]
+    return [f"| {' | '.join(one)} |" for one in facts]
 
 
 def papers() -> str:
     """Each source once, newest first, with what is built on it."""
-    sources: dict[tuple[int, str], list[Card]] = {}
+    sources: dict[tuple[int, str], list[tuple[str, Card]]] = {}
     for room in ROOMS:
         for card in cards(room).values():
             if card.title:
-                sources.setdefault((-card.year, card.title), []).append(card)
-    lines = ["# Papers\n", "What the rules and problems are taken from, newest first.\n"]
+                sources.setdefault((-card.year, card.title), []).append((room, card))
+    lines = [
+        "# Papers\n",
+        f"The {len(sources)} papers and data sets that methods and problems are taken from, newest first,"
+        " with what is built on each. *Experimental* is our reading; what is not marked was checked against"
+        " the paper's or a peer's values. What came of a paper's claims is on its method's page and under"
+        " [evidence](evidence.md).\n",
+    ]
     for _, found in sorted(sources.items()):
-        names = ", ".join(f"**{card.name}**" for card in found)
-        lines.append(f"- {names}: {_citation(found[0])}")
+        names = ", ".join(
+            _linked(room, card) + (" (experimental)" if experimental(card) else "") for room, card in found
+        )
+        lines.append(f"- {names}: {citation(found[0][1])}")
     return "\n".join(lines) + "\n"
+
+
+def experimental(card: Card) -> bool:
+    """Whether a method is our reading of its paper alone; problems and federations are no readings."""
+    return card.status == "experimental" and card.shape not in ("problem", "federation")
 
 
 def evidence() -> str:
@@ -108,7 +127,7 @@ def evidence() -> str:
     if claims:
         lines += ["| verdict | experiment | claim | seen |", "| --- | --- | --- | --- |"]
         for name, claim in claims:
-            said = f"{_text(claim['claim'])} | {_text(claim['seen'])}"
+            said = f"{plain_text(claim['claim'])} | {plain_text(claim['seen'])}"
             lines.append(f"| **{claim['verdict']}** | `evidence/{name}.py` | {said} |")
         lines.append("")
     else:
@@ -116,21 +135,31 @@ def evidence() -> str:
     for result in results:
         about = f"{result['wall_seconds']:.0f} s; {_versions(result['versions'])}."
         lines += [f"## {result['name']}\n", f"{about}\n"]
-        for table in result.get("tables", ()):
-            lines += [_table(table), ""]
+        for found in result.get("tables", ()):
+            lines += [table(found), ""]
     return "\n".join(lines)
 
 
-def _table(table: Mapping[str, Any]) -> str:
-    rows = [[_cell(value) for value in row] for row in (table["columns"], *table["rows"])]
+def table(found: Mapping[str, Any]) -> str:
+    """A table of a result as Markdown, with its title and note."""
+    rows = [[_cell(value) for value in row] for row in (found["columns"], *found["rows"])]
     body = ["| " + " | ".join(row) + " |" for row in rows]
     body.insert(1, "|" + " --- |" * len(rows[0]))
-    note = [f"\n{_text(table['note'])}"] if table.get("note") else []
-    return "\n".join([f"**{_text(table['title'])}**\n", *body, *note])
+    note = [f"\n{plain_text(found['note'])}"] if found.get("note") else []
+    return "\n".join([f"**{plain_text(found['title'])}**\n", *body, *note])
+
+
+class Link(str):
+    """A cell of a table that is Markdown already: a name that leads to a page."""
+
+    def __new__(cls, name: str, where: str) -> "Link":
+        return super().__new__(cls, f"[{plain_text(name)}]({where})")
 
 
 def _cell(value: str | int | float) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else _text(str(value))
+    if isinstance(value, Link):
+        return value
+    return f"{value:.4g}" if isinstance(value, float) else plain_text(str(value))
 
 
 def _claims(results: list[Mapping[str, Any]]) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -143,23 +172,28 @@ def _versions(versions: Mapping[str, str]) -> str:
     return ", ".join(f"{name} {version}" for name, version in versions.items())
 
 
+def method_address(room: str, card: Card) -> str:
+    """The page of a method, below docs/."""
+    return f"methods/{room}/{card.name.lower()}.md"
+
+
 def _linked(room: str, card: Card) -> str:
-    where = public().get(f"equipoise.{room}", {}).get(card.name)
-    return f"[{card.name}]({reference_address(f'equipoise.{room}')}#{where})" if where else card.name
+    return Link(card.name, method_address(room, card))
 
 
-def _citation(card: Card) -> str:
-    text = _text(card.citation())
+def citation(card: Card) -> str:
+    """Where a method is from, with a link to the paper."""
+    text = plain_text(card.citation())
     if card.arxiv:
         return text.replace(
             f"arXiv:{card.arxiv}", f"[arXiv:{card.arxiv}](https://arxiv.org/abs/{card.arxiv})"
         )
     if card.doi:
-        return text.replace(f"doi:{_text(card.doi)}", f"[doi:{card.doi}](https://doi.org/{card.doi})")
+        return text.replace(f"doi:{plain_text(card.doi)}", f"[doi:{card.doi}](https://doi.org/{card.doi})")
     return text
 
 
-def _text(text: str) -> str:
+def plain_text(text: str) -> str:
     """Plain text as Markdown that shows it as it is, in a table too."""
     for sign in ("\\", "|", "*", "_", "<", "["):
         text = text.replace(sign, f"\\{sign}" if sign != "<" else "&lt;")

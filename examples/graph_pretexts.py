@@ -10,14 +10,14 @@ ten labels a class.
     python examples/graph_pretexts.py --seeds 3 --steps 150
 """
 
-import argparse
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from statistics import mean, stdev
+from statistics import mean
 
 import numpy as np
 import torch
+from _gallery import dots, figure, finish, parser, spread
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import kneighbors_graph
@@ -174,15 +174,29 @@ def compare(seeds: int, steps: int, rate: float) -> dict[str, list[float]]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="Four pretext tasks on a graph of digits.")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=150)
-    parser.add_argument("--rate", type=float, default=0.005, help="the learning rate of all rows")
-    options = parser.parse_args(arguments)
+    asked = parser(__doc__)
+    asked.add_argument("--seeds", type=int, default=3)
+    asked.add_argument("--steps", type=int, default=150)
+    asked.add_argument("--rate", type=float, default=0.005, help="the learning rate of all rows")
+    options = asked.parse_args(arguments)
     torch.set_num_threads(1)
     print(f"accuracy of the probe after {options.steps} steps, {options.seeds} seeds")
-    for label, values in compare(options.seeds, options.steps, options.rate).items():
-        print(f"{label:<20}  {mean(values):.3f} ± {stdev(values) if len(values) > 1 else 0:.3f}")
+    found = compare(options.seeds, options.steps, options.rate)
+    for label, values in found.items():
+        print(f"{label:<20}  {spread(values, 3)}")
+    alone = max((f"{name} alone" for name in Pretexts.names), key=lambda label: mean(found[label]))
+    best = max(RULES, key=lambda label: mean(found[label]))
+    drawn, (plot,) = figure(height=4.0)
+    dots(plot, found, max(found, key=lambda label: mean(found[label])))
+    plot.set_xlabel(f"accuracy of the probe (each of {options.seeds} seeds, and their mean)")
+    plot.set_title("Features of a graph, by what they were trained on")
+    finish(
+        options.out,
+        "graph_pretexts",
+        drawn,
+        f"Trained on the four tasks together, features are best under {best}, {spread(found[best], 3)}; "
+        f"{alone} reaches {spread(found[alone], 3)}, and the pixels themselves {spread(found['pixels'], 3)}.",
+    )
 
 
 if __name__ == "__main__":

@@ -7,7 +7,10 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from tests.cli.command import SOURCE, equipoise
+
+from equipoise.core.tensorfile import write_tensors
 
 ESCAPE = "\x1b"
 
@@ -36,10 +39,19 @@ def on_a_terminal(*arguments, columns=40, **environment):
 
 @pytest.mark.parametrize("variables", [{"NO_COLOR": "1"}, {"TERM": "dumb"}], ids=["NO_COLOR", "dumb"])
 @pytest.mark.parametrize(
-    "arguments", [("list", "pareto"), ("show", "UPGrad"), ("doctor",), ("run", "--help")], ids=" ".join
+    "arguments",
+    [("list", "pareto"), ("show", "UPGrad"), ("doctor",), ("run", "--help"), ("merge", "--inspect")],
+    ids=" ".join,
 )
-def test_no_escape_codes_where_none_are_wanted(arguments, variables):
+def test_no_escape_codes_where_none_are_wanted(arguments, variables, tmp_path):
+    if "--inspect" in arguments:
+        arguments += ("--base", model(tmp_path / "base.safetensors"), model(tmp_path / "a.safetensors", 1))
     assert ESCAPE not in on_a_terminal(*arguments, **variables)
+
+
+def model(path, shift=0):
+    write_tensors(path, [("layers.0.weight", torch.arange(6.0).view(2, 3) + shift)])
+    return str(path)
 
 
 @pytest.mark.parametrize("arguments", [("list", "aggregation"), ("list", "merging")], ids=" ".join)
@@ -47,13 +59,29 @@ def test_nothing_is_wider_than_a_narrow_terminal(arguments):
     assert max(map(len, on_a_terminal(*arguments).splitlines())) <= 40
 
 
-def test_a_study_on_a_narrow_terminal_without_colour(tmp_path):
-    said = on_a_terminal(
-        "run", "digits-pairs", "--rules", "Mean", "--seeds", "1", "--epochs", "1", "--learning-rates", "0.1",
-        "--set", "pairs=200", "--set", "judged=100", "--workers", "1", "--out", str(tmp_path / "run"),
-        NO_COLOR="1",
-    )  # fmt: skip
+SMALL = ("digits-pairs", "--rules", "Mean", "--learning-rates", "0.1", "--set", "pairs=200", "--workers", "1")
+STUDY = ("run", *SMALL, "--seeds", "1", "--epochs", "1")
+ADVICE = ("advise", *SMALL, "--seeds", "2", "--steps", "5")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables"),
+    [(STUDY, {"NO_COLOR": "1"}), (ADVICE, {"TERM": "dumb"})],
+    ids=["run, NO_COLOR", "advise, dumb"],
+)
+def test_progress_without_colour(arguments, variables, tmp_path):
+    """Where the cursor may move a bar does so without a colour; on a dumb terminal nothing moves."""
+    said = on_a_terminal(*arguments, "--out", str(tmp_path / "run"), **variables)
     assert not re.search(r"\x1b\[[0-9;]*m", said)
+    assert "TERM" not in variables or ESCAPE not in said
+    assert f"report: {tmp_path / 'run'}" in said
+
+
+@pytest.mark.parametrize("verb", ["run", "federate", "select"])
+def test_help_shows_defaults_as_they_are(verb):
+    said = equipoise(verb, "--help", environment={"COLUMNS": "100"}).stdout
+    assert "[default: " in said
+    assert "\\" not in said
 
 
 def completed(*words, shell="bash"):
@@ -95,5 +123,6 @@ def test_other_shells(shell):
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_the_script_for_a_shell_is_shown(shell):
-    said = equipoise("--show-completion", shell).stdout
+    """What `--show-completion` prints, which asks the parent process which shell that is; a test has none."""
+    said = equipoise(environment={"_EQUIPOISE_COMPLETE": f"source_{shell}"}).stdout
     assert "_EQUIPOISE_COMPLETE" in said

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from docs import pages
+from docs import deciding, gallery, methods, pages
 from docs.docstrings import plain
 
 from equipoise.core.card import cards
@@ -57,13 +57,50 @@ def test_every_rule_is_in_the_table_and_every_paper_in_the_list():
     table, list_of_papers = pages.rules(), pages.papers()
     for room in pages.RULE_ROOMS:
         for card in cards(room).values():
-            assert f"[{card.name}](reference/equipoise.{room}.md#equipoise.{room}." in table
-            assert not card.title or f"**{card.name}**" in list_of_papers
+            link = f"[{card.name}]({pages.method_address(room, card)})"
+            assert link in table
+            assert not card.title or link in list_of_papers
 
 
 def test_reference_names_what_the_stub_exports():
     assert pages.public()["equipoise"]["backward"] == "equipoise.core.backward.backward"
-    assert "::: equipoise.aggregation.mean.Mean\n" in pages.reference("equipoise.aggregation")
+    held = methods.held()
+    page = pages.reference("equipoise.aggregation", held)
+    assert "[Mean](../methods/aggregation/mean.md)" in page
+    assert "::: equipoise.core.backward.backward\n" in pages.reference("equipoise", held)
+    assert held["equipoise.aggregation.mean.Mean"] == "methods/aggregation/mean.md"
+
+
+def test_every_card_has_a_page_with_what_it_says():
+    for room, card in methods.every():
+        page = methods.page(room, card)
+        assert page.splitlines()[5] == f"# {card.name}"
+        assert all(f"`{text.partition('(')[0]}`" in page for text in card.guarantees)
+        assert not card.formula or card.formula in page
+        assert ("## Reference" in page) == (methods.exported(room, card) is not None)
+
+
+def test_a_method_shows_its_own_evidence_beside_the_mean():
+    page = methods.page("aggregation", cards("aggregation")["UPGrad"])
+    assert "| UPGrad |" in page
+    assert "| Mean |" in page
+
+
+def test_the_decision_page_takes_its_numbers_from_the_results():
+    page = deciding.page()
+    result = json.loads((pages.RESULTS / "conflict_methods.json").read_text())
+    first = result["tables"][0]["rows"][0]
+    assert (
+        f"]({pages.method_address('scalarization', cards('scalarization')[first[0]])}) | {first[1]} |" in page
+    )
+    known = {card.name for _, card in methods.every()}
+    assert {name for _, names, _ in deciding.CASES for name in names} <= known
+
+
+def test_the_gallery_has_every_example():
+    page = gallery.page()
+    assert len(gallery.examples()) > 2
+    assert all(f"$ python examples/{path.name}" in page for path in gallery.examples())
 
 
 def test_docstrings_keep_their_formulas_and_fence_their_examples():

@@ -27,11 +27,18 @@ def doctor(
 
 
 def examined() -> dict[str, Any]:
-    """The facts; "broken" names required packages that are absent."""
+    """The facts; "broken" names required packages that are absent or do not import."""
     from equipoise import __version__
 
     base, extras = requirements()
-    absent = sorted(name for name, number in base.items() if number is None)
+    broken = {name: "" for name, number in sorted(base.items()) if number is None}
+    facts: dict[str, Any] = {}
+    for fact, find, package, nothing in (("devices", devices, "torch", []), ("data", data, "numpy", {})):
+        try:
+            facts[fact] = find()
+        except (ImportError, OSError) as error:
+            facts[fact] = nothing
+            broken.setdefault(package, f" (does not import: {' '.join(str(error).split())})")
     return {
         "equipoise": __version__,
         "python": platform.python_version(),
@@ -39,11 +46,11 @@ def examined() -> dict[str, Any]:
         "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "threads": {key: os.environ[key] for key in THREADS if key in os.environ},
         "memory_gb": memory(),
-        "devices": devices() if "torch" not in absent else [],
+        "devices": facts["devices"],
         "packages": base,
         "extras": extras,
-        "data": data(),
-        "broken": absent,
+        "data": facts["data"],
+        "broken": [f"{name}{why}" for name, why in broken.items()],
     }
 
 
@@ -108,7 +115,7 @@ def page(found: dict[str, Any]) -> str:
     lines = [
         f"equipoise {found['equipoise']}, Python {found['python']}, {found['system']}",
         f"{found['cpus']} CPUs, {found['memory_gb']} GB of memory, "
-        + ("devices: " + ", ".join(found["devices"]) if found["devices"] else "no device: torch is missing"),
+        + ("devices: " + ", ".join(found["devices"]) if found["devices"] else "no device, for want of torch"),
         *(f"{key}={value}" for key, value in found["threads"].items()),
         "",
         "Packages",
@@ -127,5 +134,5 @@ def page(found: dict[str, Any]) -> str:
     lines += [f"  {name}: {where}" for name, where in found["data"].items()]
     if found["broken"]:
         names = ", ".join(found["broken"])
-        lines += ["", f"Required and missing: {names}; pip install equipoise brings them"]
+        lines += ["", f"Required and missing: {names}; pip install --force-reinstall equipoise brings them"]
     return "\n".join(lines)

@@ -5,6 +5,7 @@ the verb that was asked for is imported, so that help and `list` answer at once.
 """
 
 import ast
+import errno
 import os
 import sys
 from collections.abc import Callable, Iterable
@@ -45,6 +46,13 @@ def _function(verb: str, name: str) -> Callable[..., Any]:
     return getattr(import_module(f"equipoise.cli.{verb}"), name)
 
 
+class Verb(TyperCommand):
+    """A verb whose help shows brackets as they are; typer escapes them in plain text too."""
+
+    def get_help(self, ctx: Any) -> str:
+        return super().get_help(ctx).replace("\\[", "[")
+
+
 class Verbs(TyperGroup):
     """The group of all verbs, each imported when it is called."""
 
@@ -62,7 +70,7 @@ class Verbs(TyperGroup):
         if found is None:
             return ctx.fail(unknown("verb", name, verbs()))
         verb = typer.Typer(add_completion=False, rich_markup_mode=None)
-        verb.command(name)(_function(name, found[0]))
+        verb.command(name, cls=Verb)(_function(name, found[0]))
         return name, typer.main.get_command(verb), args[1:]
 
 
@@ -89,11 +97,23 @@ def equipoise(
     """Train one model under many objectives that disagree."""
 
 
+WAYS_ON = {
+    errno.ENOTDIR: "a part of this path is a file: choose another",
+    errno.EACCES: "choose what may be read and written, or have it permitted",
+    errno.EROFS: "choose a folder that may be written",
+    errno.ENOSPC: "free some space, or choose another disk",
+    errno.EDQUOT: "free some space, or choose another disk",
+    errno.EFBIG: "raise the limit on the size of files (ulimit -f)",
+}
+"""What to do about an error of the system."""
+
+
 def one_line(error: BaseException) -> str:
     """What an error says, on one line, with the file it is about."""
     if isinstance(error, OSError) and error.strerror:
         about = f"{error.filename}: " if error.filename is not None else ""
-        return f"{about}{error.strerror}"
+        way_on = WAYS_ON.get(error.errno or 0)
+        return f"{about}{error.strerror}" + (f"; {way_on}" if way_on else "")
     return " ".join(str(error).split()) or type(error).__name__
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from equipoise.core.call import Call
 from equipoise.core.combine import settle
+from equipoise.core.faults import explained
 from equipoise.core.held import Dense
 from equipoise.core.onepass import in_one_pass
 from equipoise.core.passes import Collected, Private, collect, differentiate, gramians
@@ -73,7 +74,8 @@ def by_features(call: Call, features: Features) -> Step:
 
 def by_sketch(call: Call, size: int) -> Step:
     """Weights from sketches of the gradients, then one pass with those weights."""
-    planned = sketched(call, size)
+    with explained(call.names):  # it reads the graph
+        planned = sketched(call, size)
     found = collect(call, planned.shares, retain=True, release=True)
     found.held.clear()
     plan = planned.record(

@@ -9,8 +9,13 @@ from typing import BinaryIO
 
 @contextmanager
 def writing(path: Path) -> Iterator[BinaryIO]:
-    """Open a temporary file beside `path`; on success it is synced and takes the name `path`."""
+    """Open a temporary file beside `path`; on success it is synced and takes the name `path`.
+
+    Raises FileNotFoundError where there is no folder for it; OSError names `path`, not the temporary file.
+    """
     path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"cannot write {path}: there is no folder {path.parent}; make it first")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with temporary.open("wb") as file:
@@ -18,6 +23,11 @@ def writing(path: Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+    except OSError as error:
+        unnamed = error.filename is None and error.errno is not None  # as a full disk is
+        if unnamed or error.filename == str(temporary):
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
     sync_folder(path.parent)

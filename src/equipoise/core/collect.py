@@ -8,6 +8,7 @@ from torch import Tensor
 from equipoise.core.bundle import Bundle, raise_unless_finite
 from equipoise.core.call import prepare
 from equipoise.core.combine import record, shown_layers
+from equipoise.core.faults import explained
 from equipoise.core.graph import is_shared, reach
 from equipoise.core.objectives import Losses, Parameters, named_losses, named_parameters, refuse_complex
 from equipoise.core.observer import Observer
@@ -16,6 +17,8 @@ from equipoise.core.plan import parse_memory
 from equipoise.core.rule import GramianRule
 from equipoise.core.schedules import scheduled
 from equipoise.core.step import Step
+
+NOT_SHARED = "the losses {} share no parameter; give those to look at, such as parameters=model"
 
 
 def gradients(losses: Losses, parameters: Parameters = None, *, retain_graph: bool = False) -> Bundle:
@@ -41,10 +44,10 @@ def gradients(losses: Losses, parameters: Parameters = None, *, retain_graph: bo
     if named is None:
         leaves = [leaf for leaf, mask in reached.items() if is_shared(mask, len(present))]
         if not leaves:
-            raise ValueError(f"the losses {', '.join(present)} share no parameter; name those to look at")
+            raise ValueError(NOT_SHARED.format(", ".join(present)))
         named = {f"{i} {tuple(leaf.shape)}": leaf for i, leaf in enumerate(leaves)}
     refuse_complex(named.values())
-    rows = _rows(list(present.values()), list(named.values()), retain_graph)
+    rows = _rows(list(present.values()), list(present), list(named.values()), retain_graph)
     return Bundle(tuple(present), dict(zip(named, rows, strict=True)))
 
 
@@ -85,7 +88,7 @@ def gramian(
         samples=samples,
     )
     if not call.shared:
-        raise ValueError(f"the losses {', '.join(call.names)} share no parameter; name those to look at")
+        raise ValueError(NOT_SHARED.format(", ".join(call.names)))
     planned, _ = scheduled(call)
     found = collect(call, planned.shares, retain=retain_graph, release=True, private=False)
     raise_unless_finite(found.gramian, call.names)
@@ -126,13 +129,16 @@ class _Layered(Observer):
     layers = True
 
 
-def _rows(losses: Sequence[Tensor], leaves: Sequence[Tensor], retain_graph: bool) -> list[Tensor]:
+def _rows(
+    losses: Sequence[Tensor], names: Sequence[str], leaves: Sequence[Tensor], retain_graph: bool
+) -> list[Tensor]:
     """A block (m, *shape) for each leaf; a loss that does not reach it has a zero row."""
     m = len(losses)
     blocks = [leaf.new_zeros((m, *leaf.shape), requires_grad=False) for leaf in leaves]
     for i, loss in enumerate(losses):
         seed, keep = torch.ones_like(loss), retain_graph or i < m - 1
-        found = torch.autograd.grad(loss, leaves, seed, retain_graph=keep, allow_unused=True)
+        with explained([names[i]]):
+            found = torch.autograd.grad(loss, leaves, seed, retain_graph=keep, allow_unused=True)
         for block, gradient in zip(blocks, found, strict=True):
             if gradient is not None:
                 block[i].copy_(gradient if gradient.layout == torch.strided else gradient.to_dense())

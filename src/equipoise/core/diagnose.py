@@ -36,15 +36,20 @@ def diagnose(
     says which directions' losses moved most, up and down, and how far these two groups oppose each other
     (`Opposing`), which tells most of single samples.
 
-    Raises ValueError where the bundle has no blocks, where `halves` are not two or have other names or
-    blocks, and where `changes` have other names or are not finite; NonFiniteDirection for directions that
-    hold NaN or infinity.
+    Raises TypeError for what is no bundle, ValueError where it has no blocks, where `halves` are not two or
+    have other names or blocks, and where `changes` have other names or are not finite; NonFiniteDirection for
+    directions that hold NaN or infinity.
 
     >>> H = Bundle(["left", "right"], {"w": torch.tensor([[2.0, 0.0], [-1.0, 1.0]])})
     >>> diagnosis = diagnose(H)
     >>> diagnosis.share, diagnosis.hurt, round(diagnosis.cosines[0][1], 4)
     (1.0, (), -0.7071)
     """
+    if not isinstance(bundle, Bundle):
+        kind = type(bundle).__name__
+        raise TypeError(
+            f"a bundle of directions is diagnosed, not a {kind}; equipoise.gradients(losses) gives one"
+        )
     _check(bundle, halves)
     if not bundle.blocks:
         raise ValueError("the bundle has no blocks, so there is nothing to diagnose")

@@ -16,21 +16,36 @@ Preference = Tensor | Sequence[float] | Mapping[str, float] | None
 def named_losses(losses: Losses) -> dict[str, Tensor]:
     """The losses that are present, by name; a sequence is named "0", "1", ...
 
-    Raises TypeError for a loss that is no tensor, and ValueError for one that is not a scalar or needs no
-    gradient, both by name, and where there is none.
+    Raises TypeError for a loss that is no tensor and for one loss alone, and ValueError for one that is not a
+    scalar, is complex, lies on the device meta or needs no gradient, both by name, and where there is none.
     """
+    if isinstance(losses, Tensor) and losses.dim() == 0:
+        raise TypeError(
+            "one loss was given, in which the objectives are summed already; give them by name, such as "
+            '{"left": loss, "right": other}'
+        )
     pairs = losses.items() if isinstance(losses, Mapping) else ((str(i), x) for i, x in enumerate(losses))
     present = {name: loss for name, loss in pairs if loss is not None}
     if not present:
         raise ValueError("no losses: give a mapping of names to scalar losses")
     for name, loss in present.items():
         if not isinstance(loss, Tensor):
-            raise TypeError(f"the loss of {name!r} is {loss!r}, not a tensor")
+            raise TypeError(f"the loss of {name!r} is {loss!r}, not a tensor; leave out .item() or float()")
         if loss.numel() != 1:
             shape = tuple(loss.shape)
             raise ValueError(f"the loss of {name!r} has shape {shape}, not one number; reduce it first")
         if not loss.requires_grad:
-            raise ValueError(f"the loss of {name!r} depends on nothing that requires a gradient")
+            raise ValueError(
+                f"the loss of {name!r} depends on nothing that requires a gradient; was it detached, or "
+                "computed under no_grad?"
+            )
+        if loss.is_complex():
+            raise ValueError(f"the loss of {name!r} is {loss.dtype}; take its absolute value or real part")
+        if loss.is_meta:
+            raise ValueError(
+                f"the loss of {name!r} is on the device meta, which holds no numbers; move its model and "
+                "data to a device"
+            )
     return {name: loss.reshape(()) if loss.dim() else loss for name, loss in present.items()}
 
 
@@ -41,7 +56,8 @@ def sample_losses(losses: Losses) -> Tensor:  # -> (m,)
     samples (a gap of rates, a ranking or contrastive loss) is an objective of the batch.
     """
     if not isinstance(losses, Tensor) or losses.dim() != 1 or losses.numel() == 0:
-        got = f"a tensor of shape {tuple(losses.shape)}" if isinstance(losses, Tensor) else repr(losses)
+        got = f"losses by name ({', '.join(losses)})" if isinstance(losses, Mapping) else repr(losses)
+        got = f"a tensor of shape {tuple(losses.shape)}" if isinstance(losses, Tensor) else got
         raise ValueError(
             f"samples=True takes one loss for each sample, a tensor (m,), such as cross_entropy(..., "
             f'reduction="none"); got {got[:80]}. A loss of the whole batch is an ordinary objective'
@@ -54,7 +70,7 @@ def sample_losses(losses: Losses) -> Tensor:  # -> (m,)
 def named_parameters(parameters: Parameters) -> dict[str, Tensor] | None:
     """Parameters by name, each once; nameless ones are called "0", "1", ... None stays None.
 
-    Raises ValueError for one that is no leaf, or where two share a name.
+    Raises TypeError for what is no tensor, ValueError for one that is no leaf, or where two share a name.
     """
     if parameters is None:
         return None
@@ -81,7 +97,16 @@ def _pairs(
         yield from cast("Mapping[str, Tensor]", parameters).items()
     else:
         for position, entry in enumerate(parameters):
-            yield (str(position), entry) if isinstance(entry, Tensor) else entry
+            if isinstance(entry, Tensor):
+                yield str(position), entry
+            elif isinstance(entry, Sequence) and len(entry) == 2:
+                yield entry
+            else:
+                kind = type(entry).__name__
+                raise TypeError(
+                    f"parameters holds a {kind} at place {position}; give tensors, pairs (name, tensor), or "
+                    "a module as a whole"
+                )
 
 
 def refuse_complex(leaves: Iterable[Tensor]) -> None:
@@ -120,5 +145,7 @@ def simplex_preference(
         )
     values = values[[i for i, name in enumerate(given) if name in names]]
     if not bool((values.isfinite() & (values >= 0)).all()) or float(values.sum()) <= 0:
-        raise ValueError(f"preference {values.tolist()} must be finite, not negative, and positive somewhere")
+        kept = [name for name in given if name in names]
+        told = ", ".join(f"{name} {value:g}" for name, value in zip(kept, values.tolist(), strict=True))
+        raise ValueError(f"preference {told}: it must be finite, not negative, and positive somewhere")
     return values / values.sum()

@@ -8,6 +8,7 @@ from torch import Tensor
 from equipoise.core.call import Call, accumulate, all_finite, device_of
 from equipoise.core.combine import overflowed, record, weighted_pass, write
 from equipoise.core.errors import NonFiniteDirection
+from equipoise.core.faults import explained
 from equipoise.core.passes import Collected, faulty
 from equipoise.core.plan import Plan
 from equipoise.core.rule import GramianRule
@@ -31,7 +32,8 @@ def in_one_pass(call: Call) -> Step:
         try:
             for leaf in before:
                 leaf.grad = None
-            _differentiate(call, keep, weights)
+            with explained([call.names[i] for i in keep]):
+                _differentiate(call, keep, weights)
             faulty = [] if call.scale is not None else _faulty(call)
         except BaseException:
             _restore(before)

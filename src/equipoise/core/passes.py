@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from equipoise.core.call import Call, finite
+from equipoise.core.faults import explained
 from equipoise.core.ghost.arrivals import Arrivals
 from equipoise.core.ghost.embedding import EmbeddingUse
 from equipoise.core.ghost.use import FactoredUse
@@ -20,11 +21,6 @@ Private = dict[Tensor, dict[int, Tensor]]
 """A leaf of one objective -> index of a loss of that -> its gradient."""
 
 Key = TypeVar("Key", bound=Hashable)
-
-DONATED = (
-    "m directions need m backward passes, and a compiled model may have given its buffers away to the "
-    "first: set torch._functorch.config.donated_buffer = False for the whole program, before it is compiled"
-)
 
 
 @dataclass(slots=True)
@@ -143,12 +139,8 @@ def differentiate(call: Call, i: int, targets: Sequence, *, retain: bool) -> Seq
         return ()
     loss = call.losses[i]
     seed = torch.full_like(loss, call.scale or 1.0)
-    try:
+    with explained([call.names[i]]):
         return torch.autograd.grad(loss, targets, seed, retain_graph=retain, allow_unused=True)
-    except RuntimeError as error:
-        if "donated buffers" in str(error):
-            error.add_note(DONATED)
-        raise
 
 
 def add_gramians(call: Call, held: Mapping[Tensor, Held], found: Collected) -> None:

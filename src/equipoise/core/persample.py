@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from equipoise.core.call import Call
+from equipoise.core.faults import explained
 from equipoise.core.ghost.arrivals import Arrivals
 from equipoise.core.ghost.samples import Samples, pairwise, separable
 from equipoise.core.ghost.use import FactoredUse, Use
@@ -84,7 +85,8 @@ def _differentiate(
 ) -> Sequence[Tensor | None]:
     edges = [use.edge for use in uses]
     with Arrivals(edges) as arrivals:
-        found = torch.autograd.grad(call.vector, edges, seeds, retain_graph=retain, allow_unused=True)
+        with explained(call.names):
+            found = torch.autograd.grad(call.vector, edges, seeds, retain_graph=retain, allow_unused=True)
         return arrivals.settled(found, range(len(edges)))
 
 

@@ -57,7 +57,7 @@ class Preferred(Rule):
         if not isinstance(weights, Scalarizer):
             raise TypeError(f"{weights!r} is no Scalarizer; the preference comes from one, such as FAMO()")
         if not rule.uses("preference"):
-            raise ValueError(f"{rule.no_preference()}; `equipoise list` says which rules do")
+            raise ValueError(rule.no_preference())
         if list(weights.parameters()):
             raise ValueError(
                 f"{type(weights).__name__} learns its weights by gradient, which does not pass through a "
@@ -67,7 +67,8 @@ class Preferred(Rule):
         self.needs_directions = rule.needs_directions
 
     def no_preference(self) -> str:
-        return f"{self.weights.no_preference()}, and it finds that of {type(self.rule).__name__}"
+        weights, rule = type(self.weights).__name__, type(self.rule).__name__
+        return f"{weights} takes no preference, and it finds that of {rule}"
 
     def uses(self, argument: str) -> bool:
         """Whether it takes `argument`: a preference where `weights` does, and what `rule` takes."""

@@ -67,7 +67,8 @@ class Rule(nn.Module):
 
     def no_preference(self) -> str:
         """The message where a preference is given to a rule that takes none."""
-        return f"{type(self).__name__} takes no preference"
+        name = type(self).__name__
+        return f"{name} takes no preference; `equipoise list` tells those that do (--guarantee PREFERENCE)"
 
     def update(self, step: Step, losses: LossesAfter = None, epoch_ended: bool = False) -> None:
         """Advance the state, once after each optimizer step; most rules have none.

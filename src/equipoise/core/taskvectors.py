@@ -37,7 +37,7 @@ def task_vectors(checkpoints: Mapping[str, str | Path] | Sequence[str | Path], b
     >>> from equipoise import task_vectors
     >>> task_vectors({"fr": "missing.safetensors"}, base="base.safetensors")
     Traceback (most recent call last):
-    FileNotFoundError: no file or folder base.safetensors
+    FileNotFoundError: no file or folder base.safetensors; ...
     """
     if isinstance(checkpoints, str | Path):
         raise TypeError(f"checkpoints is the one path {checkpoints}; give a sequence or mapping of paths")

@@ -216,7 +216,7 @@ def write_tensors(
     if wrong:
         raise ValueError(f"{path}: metadata maps text to text, but not under {', '.join(map(repr, wrong))}")
     if not path.parent.is_dir():
-        raise FileNotFoundError(f"cannot write {path}: there is no folder {path.parent}")
+        raise FileNotFoundError(f"cannot write {path}: there is no folder {path.parent}; make it first")
     with ExitStack() as stack:
         # One body for each item size, the widest first in the file, keeps every tensor aligned.
         bodies = {size: stack.enter_context(tempfile.TemporaryFile(dir=path.parent)) for size in (8, 4, 2, 1)}
@@ -278,7 +278,8 @@ def _locate(path: Path) -> Path:
             _refuse_pickle(pickles[0])
         raise FileNotFoundError(f"{path}: no .safetensors file and no index in this folder")
     if not path.is_file():
-        raise FileNotFoundError(f"no file or folder {path}")
+        kinds = "a .safetensors file, an index of shards or a folder that holds one"
+        raise FileNotFoundError(f"no file or folder {path}; give {kinds}")
     if path.suffix.lower() in _PICKLES:
         _refuse_pickle(path)
     with path.open("rb") as file:

@@ -18,7 +18,9 @@ class Report:
     def refuse(self) -> None:
         """Raise ValueError with the faults, if there are any."""
         if self.faults:
-            raise ValueError("the models do not match:\n" + "\n".join(shown(self.faults)))
+            missing = any(fault.endswith("is missing") for fault in self.faults)
+            way_on = " (on_missing=base or skip goes on without what is missing)" if missing else ""
+            raise ValueError("\n".join([f"the models do not match{way_on}:", *shown(self.faults)]))
 
 
 def shown(lines: list[str]) -> list[str]:

@@ -95,10 +95,10 @@ def open_model(model: Model, name: str, *, reading: Reading = "map", pickles: bo
         return StateDict(model, name)
     if Path(model).is_file() and Path(model).suffix.lower() in _PICKLES:
         if not pickles:
-            words = (
-                "a pickle can run code when it is loaded; pickles=True takes tensors from it and nothing else"
+            raise ValueError(
+                f"{model}: a pickle can run code when it is loaded; convert it to safetensors, or allow "
+                "pickles=True (--set pickles=true), which takes tensors from it and nothing else"
             )
-            raise ValueError(f"{model}: {words}, or convert it to safetensors")
         return _unpickled(Path(model))
     return TensorFile(model, memory_map=reading == "map")
 

@@ -55,6 +55,8 @@ def read_specification(path: str | Path) -> dict[str, Any]:
         raise ValueError(
             f"{path}: holds several documents or none; give each merge a file of its own"
         ) from error
+    except yaml.MarkedYAMLError as error:
+        raise ValueError(f"{path}: no YAML{_place(error)}: {error.problem}") from error
     except (yaml.YAMLError, ValueError) as error:
         raise ValueError(
             f"{path}: not readable as a specification: {' '.join(str(error).split())}"
@@ -66,6 +68,12 @@ def read_specification(path: str | Path) -> dict[str, Any]:
         return translated(found) if PEER in found else found
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def _place(error: yaml.MarkedYAMLError) -> str:
+    """Line and column, counted from 1, where a file is no YAML."""
+    mark = error.problem_mark
+    return "" if mark is None else f" at line {mark.line + 1}, column {mark.column + 1}"
 
 
 def changed(given: Mapping[str, Any], assignments: Mapping[str, str]) -> dict[str, Any]:

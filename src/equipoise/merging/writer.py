@@ -5,8 +5,8 @@ import json
 import os
 import shutil
 import struct
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -65,8 +65,9 @@ class ModelWriter:
             if free < self.plan.nbytes:
                 words = f"{self.folder}: the merged model takes {self.plan.nbytes:,} bytes, {free:,} are free"
                 raise OSError(errno.ENOSPC, words)
-            for name, tensors in self.shards.items():
-                self._begin(self.temporary / name, tensors)
+            with self._named():
+                for name, tensors in self.shards.items():
+                    self._begin(self.temporary / name, tensors)
         except BaseException:
             self._abandon()
             raise
@@ -89,9 +90,10 @@ class ModelWriter:
         file, first, size = self._places[name]
         content = values.detach().contiguous().view(torch.uint8).numpy().data
         at = first + start * size
-        while content:
-            written = os.pwrite(file, content, at)
-            content, at = content[written:], at + written
+        with self._named():
+            while content:
+                written = os.pwrite(file, content, at)
+                content, at = content[written:], at + written
 
     def add(self, name: str, content: str | Path) -> None:
         """Add a file beside the model: text, or a copy."""
@@ -147,6 +149,16 @@ class ModelWriter:
         for parent in self._parents:
             with suppress(OSError):  # another has put something there
                 parent.rmdir()
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Within, a write that fails, of which the system says no name, is one of this folder."""
+        try:
+            yield
+        except OSError as error:
+            if error.filename is None:
+                error.filename = str(self.folder)
+            raise
 
     def _release(self) -> None:
         if self._claim is not None:

@@ -89,8 +89,10 @@ class Store:
         where it cannot be read."""
         path = self.folder / "study.toml"
         if not path.is_file():
-            raise ValueError(f"{self.folder} is no run folder: it has no study.toml")
-        with _reading(path):
+            raise ValueError(
+                f"{self.folder} is no run folder: it has no study.toml; `equipoise run` makes one"
+            )
+        with _reading(path, "; without it nothing here can be read: choose another folder"):
             return Specification.from_toml(path.read_text(encoding="utf-8"))
 
     def trial_folder(self, trial: Trial) -> Path:

@@ -40,6 +40,7 @@ def main(parent: int) -> None:
 def _serve(tasks: "SimpleQueue[dict[str, Any]]", answer: Callable[..., None]) -> None:
     import torch
 
+    from equipoise.problems.data import MissingData
     from equipoise.study.results import Trial
     from equipoise.study.specification import Specification
     from equipoise.study.steptimes import step_times
@@ -52,7 +53,8 @@ def _serve(tasks: "SimpleQueue[dict[str, Any]]", answer: Callable[..., None]) ->
     try:
         trainer = Trainer(Specification.model_validate(first["specification"]))
     except Exception as error:
-        answer(broken=f"{type(error).__name__}: {error}")
+        words = str(error) if isinstance(error, MissingData) else f"{type(error).__name__}: {error}"
+        answer(broken=words)
         return
     answer(ready=True)
     while True:

@@ -95,9 +95,8 @@ def _saved(
             )
         except Exception as error:  # of the user's model or data, and none tells the model's name
             words = " ".join(str(error).split())
-            kind = (
-                "" if isinstance(error, ValueError | RuntimeError) and words else f"{type(error).__name__}: "
-            )
+            told = isinstance(error, ValueError | RuntimeError | ImportError) and words
+            kind = "" if told else f"{type(error).__name__}: "
             raise ValueError(f"{name}: {kind}{words}") from error
         written.append(name)
         del model
