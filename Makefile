@@ -50,7 +50,7 @@ test-examples: $(VENV)/.test ## every example, two at a time; EXAMPLES=--half ru
 
 .PHONY: test-docs
 test-docs: docs ## the built documentation in a browser: search, console, links, phones
-	$(BIN)/python -m pytest tests/site $(PYTEST)
+	$(BIN)/python -m pytest tests/website $(PYTEST)
 
 .PHONY: docs
 docs: $(VENV)/.dev ## the documentation, to site/

@@ -69,6 +69,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 
 def finish(out: Path, name: str, drawn: Figure, sentence: str) -> None:
     """Write NAME.svg and the sentence, NAME.txt, into a folder, and print both."""
+    sentence = sentence[:1].upper() + sentence[1:]
     out.mkdir(parents=True, exist_ok=True)
     picture = out / f"{name}.svg"
     with writing(picture) as file:

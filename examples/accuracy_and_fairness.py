@@ -79,7 +79,7 @@ def main() -> None:
             f"{first[0] - accuracy:.1f} points of accuracy buy a gap of {gap:.1f} % in place of "
             f"{first[1]:.1f} %, with the {name} at a preference of {parity:g} for parity"
         )
-    finish(out, "accuracy_and_fairness", drawn, f"{said[0].upper()}{said[1:]}.")
+    finish(out, "accuracy_and_fairness", drawn, f"{said}.")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ Self-supervised Graph Neural Networks Enable Stronger Task Generalization", ICLR
 which combines pretext tasks by MGDA. The judge is a linear probe: logistic regression on the frozen features,
 ten labels a class.
 
-    python examples/graph_pretexts.py --seeds 3 --steps 150
+    python examples/graph_pretexts.py --seeds 3 --steps 100
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -176,7 +176,7 @@ def compare(seeds: int, steps: int, rate: float) -> dict[str, list[float]]:
 def main(arguments: Sequence[str] | None = None) -> None:
     asked = parser(__doc__)
     asked.add_argument("--seeds", type=int, default=3)
-    asked.add_argument("--steps", type=int, default=150)
+    asked.add_argument("--steps", type=int, default=100)
     asked.add_argument("--rate", type=float, default=0.005, help="the learning rate of all rows")
     options = asked.parse_args(arguments)
     torch.set_num_threads(1)

@@ -1,4 +1,6 @@
 from . import aggregation as aggregation
+from . import bridges as bridges
+from . import federated as federated
 from . import merging as merging
 from . import pareto as pareto
 from . import problems as problems
