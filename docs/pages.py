@@ -194,10 +194,16 @@ def citation(card: Card) -> str:
 
 
 def plain_text(text: str) -> str:
-    """Plain text as Markdown that shows it as it is, in a table too."""
-    for sign in ("\\", "|", "*", "_", "<", "["):
-        text = text.replace(sign, f"\\{sign}" if sign != "<" else "&lt;")
-    return " ".join(text.split())
+    """Plain text as Markdown that shows it as it is, in a table too; what stands in backticks is code.
+
+    >>> plain_text("a_b is `a_b`")
+    'a\\\\_b is `a_b`'
+    """
+    parts = text.split("`")
+    for place in range(0, len(parts), 2):
+        for sign in ("\\", "|", "*", "_", "<", "["):
+            parts[place] = parts[place].replace(sign, f"\\{sign}" if sign != "<" else "&lt;")
+    return " ".join("`".join(parts).split())
 
 
 if __name__ == "__main__" and sys.argv[1:] == ["evidence"]:

@@ -56,7 +56,7 @@ def main() -> None:
     for place, (name, runs) in enumerate(found.items()):
         for number, client in enumerate(runs[0]):
             score = mean(scores[client] for scores in runs)
-            plot.plot(score, place, "o", alpha=0.7, color="C1" if number < 3 else "C0")
+            plot.plot(score, place, "o", alpha=0.7, color="C1" if number >= 7 else "C0")
         plot.plot(mean(means[name]), place, "|", markersize=20, color="C7")
     plot.plot([], [], "o", color="C1", label="a client that sees digits turned")
     plot.plot([], [], "o", color="C0", label="another client")

@@ -70,3 +70,14 @@ def test_another_error_is_left_as_it_is():
         raise error
     assert caught.value is error
     assert not hasattr(error, "__notes__")
+
+
+def test_a_rule_that_gives_no_tensor_is_told_what_to_give():
+    class Listed(equipoise.GramianRule):
+        def forward(self, gramian):
+            return [0.5, 0.5]
+
+    x = torch.ones(2, requires_grad=True)
+    with pytest.raises(TypeError, match=r"Listed gave \[0.5, 0.5\]; its forward gives a tensor of \(2,\)"):
+        equipoise.backward({"a": x.sum(), "b": x.square().sum()}, Listed())
+    assert x.grad is None

@@ -174,7 +174,12 @@ def weights_of(
         weights = torch.full((len(keep),), 1 / len(keep), dtype=torch.float64)
     else:
         with torch.no_grad():
-            weights = call.weigh(gramian[list(keep)][:, list(keep)], keep, groups).to("cpu", torch.float64)
+            found = call.weigh(gramian[list(keep)][:, list(keep)], keep, groups)
+        if not isinstance(found, Tensor):
+            raise TypeError(
+                f"{type(call.rule).__name__} gave {found!r}; its forward gives a tensor of ({len(keep)},)"
+            )
+        weights = found.to("cpu", torch.float64)
     return _spread(call, weights, keep)
 
 
@@ -223,7 +228,9 @@ def write(
 def _check_weights(call: Call, weights: Tensor, m: int) -> None:
     name = type(call.rule).__name__
     if weights.shape != (m,):
-        raise ValueError(f"{name} gave weights of shape {tuple(weights.shape)} for {m} objectives")
+        raise ValueError(
+            f"{name} gave weights of shape {tuple(weights.shape)} for {m} objectives; forward gives ({m},)"
+        )
     if not bool(weights.isfinite().all()):
         raise ValueError(f"{name} gave weights that are not finite: {weights.tolist()}")
 
