@@ -48,13 +48,13 @@ def test_every_export_has_a_card_and_a_class_of_its_name(room):
         assert getattr(module, name).__name__ == name
 
 
-@pytest.mark.parametrize("room", [*ROOMS, "federated"])
+@pytest.mark.parametrize("room", [*ROOMS, "federated", "scaling"])
 def test_exports_stand_in_the_order_of_their_files(room):
     files = list(exports(room).values())
     assert files == sorted(files)
 
 
-@pytest.mark.parametrize("room", [*ROOMS, "pareto", "merging", "transferability", "federated"])
+@pytest.mark.parametrize("room", [*ROOMS, "pareto", "merging", "transferability", "federated", "scaling"])
 def test_cards_say_what_a_reader_needs(room):
     for name, card in cards(room).items():
         for guarantee in card.guarantees:

@@ -5,6 +5,7 @@ from . import merging as merging
 from . import pareto as pareto
 from . import problems as problems
 from . import scalarization as scalarization
+from . import scaling as scaling
 from . import testing as testing
 from . import transferability as transferability
 from .core.accumulate import Accumulator as Accumulator

@@ -20,16 +20,21 @@ Shape = Literal[
     "score",
     "federated",
     "federation",
+    "law",
+    "schedule",
+    "parametrisation",
+    "helper",
 ]
 """The shapes of rule, then what is no rule: a wrapper of a model, a solver that gives a front, a system
 around the loop (an optimizer, a sampler, a schedule, a regulariser), a problem, a way to merge models, a
-score of models, a federated system, a federation to train."""
+score of models, a federated system, a federation to train; a law of losses, a schedule over objectives, a
+parametrisation, a helper of the learning rate."""
 
 RULE_SHAPES: tuple[Shape, ...] = ("gramian", "row", "scalarizer")
 """Those that `backward` takes as they are."""
 
 RULE_ROOMS = ("aggregation", "scalarization")
-ROOMS = (*RULE_ROOMS, "pareto", "merging", "transferability", "federated", "problems")
+ROOMS = (*RULE_ROOMS, "pareto", "merging", "transferability", "federated", "scaling", "problems")
 
 GUARANTEES = {
     "PERMUTATION": "reordering the objectives reorders the weights and nothing else",

@@ -1,0 +1,68 @@
+"""`equipoise scale`: from a table of thirty runs to a mixture, and what it refuses."""
+
+import csv
+import json
+
+import pytest
+from tests.cli.test_terminal import equipoise
+from tests.scaling.test_optimum import invented
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    """Thirty runs of three sources with a little noise, as a file."""
+    runs, path = invented(noise=0.003, count=30), tmp_path_factory.mktemp("runs") / "runs.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["seed", "p.a", "p.b", "p.c", "loss.a", "loss.b", "loss.c"])
+        for seed, ratios, losses in zip(runs.seed, runs.features.p, runs.losses, strict=True):
+            writer.writerow([seed, *ratios, *losses])
+    return path
+
+
+def test_laws_are_compared_and_the_best_one_chooses_a_mixture(table):
+    said = equipoise("scale", "compare", str(table), "--weights", "c=3").stdout
+    assert said.index("FamilyLaw") < said.index("LinearMixing")
+    assert "Take this mixture" in said
+    assert "seed noise 0." in said
+
+
+def test_a_law_is_fitted_saved_and_asked(table, tmp_path):
+    out = tmp_path / "law.json"
+    said = json.loads(
+        equipoise("scale", "fit", str(table), "--law", "family-law", "--out", str(out), "--json").stdout
+    )
+    assert said["losses"]["a"]["coefficients"]["gamma"] == pytest.approx(0.07, abs=0.01)
+    assert json.loads(out.read_text(encoding="utf-8"))["law"] == "FamilyLaw"
+    told = equipoise(
+        "scale", "predict", str(table), "--law", "OwnTokens", "--p", "a=0.5,b=0.3,c=0.2", "--json"
+    ).stdout
+    low, high = json.loads(told)["a"]["bounds"]
+    assert low < json.loads(told)["a"]["loss"] < high
+
+
+def test_a_gain_below_the_error_of_the_law_ends_with_code_3(table):
+    said = equipoise("scale", "optimum", str(table), "--law", "linear-mixing", code=3)
+    assert "exceeds the gain" in said.stderr
+
+
+def test_a_plan_is_a_table_to_run():
+    rows = list(
+        csv.DictReader(equipoise("scale", "plan", "--sources", "en,de", "--budget", "6").stdout.splitlines())
+    )
+    assert len(rows) == 6
+    assert float(rows[0]["p.en"]) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("scale", "fit"), "fit takes a table of runs"),
+        (("scale", "plan"), "plan takes --sources"),
+        (("scale", "fit", "TABLE", "--law", "chinchila"), "nearest: Chinchilla"),
+        (("scale", "optimum", "TABLE", "--law", "familylaw", "--weights", "c"), "'c' is not NAME=NUMBER"),
+    ],
+)
+def test_what_is_not_understood_is_told(table, arguments, told):
+    given = [str(table) if word == "TABLE" else word for word in arguments]
+    assert told in " ".join(equipoise(*given, code=2).stderr.split())
