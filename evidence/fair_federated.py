@@ -21,9 +21,10 @@ digits:
 
 Every output of every system has six settings, local rates of 0.1, 0.3 and 1 by two values of its own option
 (six rates from 0.05 to 1 where it has none), and is reported with the one of the lowest agnostic loss on
-validation images, mean of two seeds that are not reported. AFL is the projected OMD-TCH: its solution is
-the row "average". FedMGDA+ stands twice, with updates as they were sent, as in that comparison, and with
-steps of unit updates, as in its paper, at three lengths of the step and one local rate.
+validation images, mean of two seeds that are not reported. AFL is the projected OMD-TCH: its solution is the
+row "average", with the last model in the place of the first. FedMGDA+ stands twice, with updates as they were
+sent, as in that comparison, and with steps of unit updates, as in its paper, at three lengths of the step and
+one local rate.
 
 A first look gave systems with an option two rates up to 0.3 and three values of it, and FedAvg rates up to
 1. On digits all took their largest. So all now have the same largest rate, and two values in place of three.

@@ -21,10 +21,12 @@ def table(tmp_path_factory):
 
 
 def test_laws_are_compared_and_the_best_one_chooses_a_mixture(table):
-    said = equipoise("scale", "compare", str(table), "--weights", "c=3").stdout
-    assert said.index("FamilyLaw") < said.index("LinearMixing")
-    assert "Take this mixture" in said
-    assert "seed noise 0." in said
+    said = json.loads(equipoise("scale", "compare", str(table), "--weights", "c=3", "--json").stdout)
+    laws = [row["law"] for row in said["comparison"]["laws"]]
+    assert laws[0] == said["law"]
+    assert laws.index("FamilyLaw") < laws.index("LinearMixing")
+    assert sum(said["p"].values()) == pytest.approx(1)
+    assert said["sentence"].startswith("Take this mixture")
 
 
 def test_a_law_is_fitted_saved_and_asked(table, tmp_path):
@@ -60,6 +62,7 @@ def test_a_plan_is_a_table_to_run():
         (("scale", "fit"), "fit takes a table of runs"),
         (("scale", "plan"), "plan takes --sources"),
         (("scale", "fit", "TABLE", "--law", "chinchila"), "nearest: Chinchilla"),
+        (("scale", "optimum", "TABLE", "--minimise", "tchebychef"), "nearest: Tchebycheff"),
         (("scale", "optimum", "TABLE", "--law", "familylaw", "--weights", "c"), "'c' is not NAME=NUMBER"),
     ],
 )

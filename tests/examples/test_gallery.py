@@ -45,7 +45,7 @@ def test_the_heat_equation_is_solved_by_its_solution(example_of):
     assert float(cold.abs().max()) < 1e-6
 
 
-def test_a_model_of_one_torque_sees_no_conflict(example_of):
+def test_cosines_are_of_the_angles_between_directions(example_of):
     arm = example_of("seven_torques")
     found = arm.cosines(torch.tensor([[4.0, -2.0], [-2.0, 1.0]], dtype=torch.float64))
     assert found.round(12).tolist() == [[1.0, -1.0], [-1.0, 1.0]]

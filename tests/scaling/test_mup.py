@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from equipoise.scaling.mup import Plan, attention_scale, plan
+from equipoise.scaling.mup import attention_scale, plan
+from equipoise.scaling.mupplan import Plan
 
 BASE, WIDTH, M = 16, 64, 4.0
 

@@ -11,7 +11,8 @@ from equipoise.scaling.compare import compare
 from equipoise.scaling.effectivedata import EffectiveData
 from equipoise.scaling.familylaw import FamilyLaw
 from equipoise.scaling.independence import independence
-from equipoise.scaling.optimum import front, optimum
+from equipoise.scaling.mixturefront import front
+from equipoise.scaling.optimum import optimum
 from equipoise.scaling.proposed import proposed
 from equipoise.scaling.runs import Runs
 
@@ -91,6 +92,15 @@ def test_the_worst_loss_and_a_scalarizer_of_the_library():
     other = optimum(law, minimise=LogSum())
     np.testing.assert_allclose(list(same.p.values()), list(other.p.values()), atol=1e-3)
     assert optimum(law, minimise=Tchebycheff()).value <= max(found.losses.values())
+
+
+def test_noise_and_doubt_are_in_the_units_of_what_is_minimised():
+    """Of a hundred times the mean loss they are a hundred times those of the mean."""
+    law = FamilyLaw().fit(invented(noise=0.003), holdout="mixtures")
+    plain = optimum(law, refits=0)
+    larger = optimum(law, minimise=lambda losses: 100 * float(losses.mean()), refits=0)
+    assert larger.noise == pytest.approx(100 * plain.noise, rel=1e-3)
+    assert larger.doubt == pytest.approx(100 * plain.doubt, rel=1e-3)
 
 
 def test_the_front_trades_one_loss_for_another():

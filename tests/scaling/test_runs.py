@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from equipoise.scaling.chinchilla import Chinchilla
+from equipoise.scaling.compare import usual
 from equipoise.scaling.familylaw import FamilyLaw
 from equipoise.scaling.runs import Runs
 
@@ -98,6 +99,20 @@ def test_what_was_found_is_written_whole(tmp_path):
     law.save(tmp_path / "law.json")
     assert '"law": "Chinchilla"' in (tmp_path / "law.json").read_text(encoding="utf-8")
     assert "held out, the largest D" in str(law)
+
+
+def test_every_law_of_a_mixture_is_plain_json(tmp_path):
+    p = np.linspace(0.1, 0.9, 12)
+    runs = {"p.a": p, "p.b": 1 - p, "loss.a": 2 * p**-0.1, "loss.b": 2 * (1 - p) ** -0.2}
+    for law in usual(Runs(runs)):
+        law.fit(runs).save(tmp_path / f"{law.name}.json")
+        assert f'"law": "{law.name}"' in (tmp_path / f"{law.name}.json").read_text(encoding="utf-8")
+
+
+def test_a_small_table_is_fitted_whole():
+    N = np.array([1e6, 1e7, 1e8, 1e9])
+    law = Chinchilla().fit({"N": N, "D": N[::-1], "loss": [3.0, 2.5, 2.4, 2.9]})
+    assert law.holdout is None
 
 
 def test_what_the_runs_do_not_tell_is_said():

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from equipoise.scaling import FittedLaw, Law, Runs
+    from equipoise.scaling import FittedLaw, Runs
 
 DOUBTFUL = 3
 """The exit code where the law's error on held-out runs exceeds the gain that it foretells."""
@@ -76,85 +76,77 @@ def scale(
         return
     if runs is None:
         raise typer.BadParameter(f"{what.value} takes a table of runs, RUNS.csv")
+    ratios, importance = _amounts("p", p), _amounts("weights", weights)
+    tops, most = _amounts("caps", caps), _amounts("limits", limits)
+    named = None if law is None else _known("law", law.replace("-", "").replace("_", ""), "scaling", "law")
+    rule = None
+    if minimise not in ("sum", "worst"):
+        rule = _known("scalarisation", minimise, "scalarization", "scalarizer")
+    import equipoise.scalarization
+    import equipoise.scaling
     from equipoise.scaling import Runs, compare, optimum
 
-    table = Runs.from_csv(runs)
-    if what is What.compare:
-        found = compare(table)
-        rows = [
-            {
-                "law": row.law.name,
-                "error": None if row.fault else row.overall,
-                "fault": row.fault,
-                **{"losses": row.errors},
-            }
-            for row in found.rows
-        ]
-        _tell(str(found), {"laws": rows, "noise": found.noise, "sentence": found.sentence()}, as_json)
+    table, told = Runs.from_csv(runs), []
+    found = compare(table) if what is What.compare or named is None else None
+    if what is What.compare and found is not None:
+        told.append((str(found), {"comparison": found.plain()}))
         if not table.sources:
+            _tell(told, as_json)
             return
-        law = found.best.name
-    chosen = _law(law, table)
+    chosen = found.best if found is not None else getattr(equipoise.scaling, named or "")()
     fitted = chosen.fit(table, bootstrap=bootstrap, holdout=holdout, highest=highest)  # type: ignore[arg-type]
     if out is not None:
         fitted.save(out)
     if what is What.fit:
-        _tell(str(fitted), fitted.plain(), as_json)
-    elif what is What.predict:
-        _predict(fitted, n, d, _pairs("p", p), as_json)
-    else:
-        if what is What.compare and (_varies(table, "N") or _varies(table, "D")) and n is None and d is None:
-            n, d = _last(table, "N"), _last(table, "D")
-        mixture = optimum(
-            fitted,
-            _pairs("weights", weights),
-            N=n,
-            D=d,
-            minimise=_minimised(minimise),
-            caps=_pairs("caps", caps),
-            epochs=epochs,
-            limits=_pairs("limits", limits),
-        )
-        plain = {"law": fitted.law.name, "p": mixture.p, "losses": mixture.losses, "gain": mixture.gain,
-                 "noise": mixture.noise, "doubt": mixture.doubt, "intervals": mixture.intervals,
-                 "sentence": mixture.sentence()}  # fmt: skip
-        _tell(f"{fitted.law.name}\n{mixture}", plain, as_json)
-        if mixture.within_doubt:
-            typer.echo("the law's error on held-out runs exceeds the gain", err=True)
-            raise typer.Exit(DOUBTFUL)
+        _tell([(str(fitted), fitted.plain())], as_json)
+        return
+    if what is What.predict:
+        _tell([_predicted(fitted, n, d, ratios)], as_json)
+        return
+    if what is What.compare:  # of what is not said, the largest that was run
+        n, d = (_largest(table, name) if given is None else given for name, given in (("N", n), ("D", d)))
+    mixture = optimum(
+        fitted,
+        importance,
+        N=n,
+        D=d,
+        minimise=minimise if rule is None else getattr(equipoise.scalarization, rule)(),
+        caps=tops,
+        epochs=epochs,
+        limits=most,
+    )
+    told.append((f"{fitted.law.name}\n{mixture}", {"law": fitted.law.name, **mixture.plain()}))
+    _tell(told, as_json)
+    if mixture.within_doubt:
+        typer.echo("the law's error on held-out runs exceeds the gain", err=True)
+        raise typer.Exit(DOUBTFUL)
 
 
-def _law(name: str | None, table: "Runs") -> "Law":
+def _known(kind: str, name: str, room: str, shape: str) -> str:
+    """The name of a card of a room as it is written, whatever the case. Raises BadParameter."""
     from equipoise.core.card import cards
     from equipoise.core.errors import unknown
-    from equipoise.scaling import compare
 
-    if name is None:
-        return compare(table).best
-    known = {card.name.lower(): card.name for card in cards("scaling").values() if card.shape == "law"}
-    plain = name.lower().replace("-", "").replace("_", "")
-    if plain not in known:
-        raise typer.BadParameter(unknown("law", name, known.values()))
-    import equipoise.scaling
-
-    return getattr(equipoise.scaling, known[plain])()
+    known = {card.name.lower(): card.name for card in cards(room).values() if card.shape == shape}
+    if name.lower() not in known:
+        raise typer.BadParameter(unknown(kind, name, known.values()))
+    return known[name.lower()]
 
 
-def _predict(
-    fitted: "FittedLaw", n: float | None, d: float | None, p: dict[str, float] | None, as_json: bool
-) -> None:
+def _predicted(
+    fitted: "FittedLaw", n: float | None, d: float | None, p: dict[str, float] | None
+) -> tuple[str, dict[str, Any]]:
+    """A prediction in words and as plain values."""
     found = fitted.predict(N=n, D=d, p=p)
     lines, plain = [], {}
     for place, name in enumerate(found.objectives):
-        loss = float(found.losses[0, place])
-        bounds = (
-            None if found.low is None or found.high is None else (found.low[0, place], found.high[0, place])
-        )
-        lines.append(
-            f"{name}: {loss:.4g}" + ("" if bounds is None else f"  ({bounds[0]:.4g} to {bounds[1]:.4g})")
-        )
-        plain[name] = {"loss": loss, "bounds": None if bounds is None else list(map(float, bounds))}
-    _tell("\n".join(lines), plain, as_json)
+        loss, bounds = float(found.losses[0, place]), None
+        if found.low is not None and found.high is not None:
+            bounds = [float(found.low[0, place]), float(found.high[0, place])]
+        within = "" if bounds is None else f"  ({bounds[0]:.4g} to {bounds[1]:.4g})"
+        lines.append(f"{name}: {loss:.4g}{within}")
+        plain[name] = {"loss": loss, "bounds": bounds}
+    return "\n".join(lines), plain
 
 
 def _plan(sources: str | None, budget: int, out: Path | None) -> None:
@@ -175,44 +167,28 @@ def _plan(sources: str | None, budget: int, out: Path | None) -> None:
         write(out, text.getvalue())
 
 
-def _minimised(name: str) -> Any:
-    if name in ("sum", "worst"):
-        return name
-    import equipoise.scalarization
-    from equipoise.core.card import cards
-    from equipoise.core.errors import unknown
-
-    known = {card.name.lower(): card.name for card in cards("scalarization").values()}
-    if name.lower() not in known:
-        raise typer.BadParameter(unknown("scalarisation", name, ["sum", "worst", *known.values()]))
-    return getattr(equipoise.scalarization, known[name.lower()])()
-
-
-def _pairs(option: str, text: str | None) -> dict[str, float] | None:
-    """{"en": 0.7} of "en=0.7"."""
+def _amounts(option: str, text: str | None) -> dict[str, float] | None:
+    """{"en": 0.7} of "en=0.7". Raises BadParameter."""
     if text is None:
         return None
     found = {}
     for part in filter(None, map(str.strip, text.split(","))):
-        name, sign, value = part.partition("=")
+        name, _, value = part.partition("=")
         try:
             found[name.strip()] = float(value)
         except ValueError:
-            sign = ""
-        if not sign:
-            raise typer.BadParameter(f"--{option}: {part!r} is not NAME=NUMBER")
+            raise typer.BadParameter(f"--{option}: {part!r} is not NAME=NUMBER") from None
     return found
 
 
-def _varies(table: "Runs", name: str) -> bool:
-    column = getattr(table.features, name)
-    return column is not None and bool(column.min() < column.max())
-
-
-def _last(table: "Runs", name: str) -> float | None:
+def _largest(table: "Runs", name: str) -> float | None:
     column = getattr(table.features, name)
     return None if column is None else float(column.max())
 
 
-def _tell(text: str, plain: Any, as_json: bool) -> None:
-    typer.echo(json.dumps(plain, indent=1) if as_json else text)
+def _tell(told: list[tuple[str, dict[str, Any]]], as_json: bool) -> None:
+    """What is to be said, in words or as one JSON object."""
+    if as_json:
+        typer.echo(json.dumps({key: value for _, plain in told for key, value in plain.items()}, indent=1))
+    else:
+        typer.echo("\n".join(words for words, _ in told))

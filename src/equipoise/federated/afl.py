@@ -37,8 +37,8 @@ class AFL(Algorithm):
     `ByLosses`). learning_rate: of the server, 1.
 
     The paper takes one stochastic gradient a round, which is `Local(steps=1)` with a batch size; losses
-    "during" are then those of that batch at the model received, as there. Its solution is the average of
-    the models after each step, the last included, in `outputs` as "average"; the last stands beside it. Where
+    "during" are then those of that batch at the model received, as there. Its solution is the average of the
+    models after each step, the last included, in `outputs` as "average"; the last stands beside it. Where
     clients are absent from a round, lambda is normalised over those that reply, and theirs alone climbs. It
     is OMD-TCH of projected geometry without a preference, whose average is of the models before each step.
 

@@ -41,8 +41,8 @@ class FedFV(Algorithm):
     so that the client with the largest loss has the last word. g is their mean. External conflicts: of the
     clients that did not reply now, but last did s = tau, ..., 1 rounds ago, oldest first, the last updates
     that conflict with g are added up, and g is projected off that sum where it conflicts with it; not before
-    round tau + 1, as in the authors' code. At the end
-    g is scaled to the length of the plain mean of the updates, and is the step.
+    round tau + 1, as in the authors' code. At the end g is scaled to the length of the plain mean of the
+    updates, and is the step.
 
     alpha: 0.1 of the clients, rounded as m - ceil((m - 1)(1 - alpha)), by which at least the worst one is
     kept whenever alpha is above 0. tau: 1 round. losses: "before" or "during" (see `ByLosses`).

@@ -41,8 +41,8 @@ class FedIIR(Algorithm):
     gamma: `penalty`, 1e-3 by default (the paper's for PACS; 1e-2 for rotated MNIST, 5e-3 for VLCS, 5e-4 for
     Office-Home). ema: 0.95. head: the classifier's module, by default the one with the last parameter.
 
-    The authors' code asks the clients for their gradients in a round trip of its own before they train;
-    here they come with the replies, so that G is that of the round before. They average models and gradients
+    The authors' code asks the clients for their gradients in a round trip of its own before they train; here
+    they come with the replies, so that G is that of the round before. They average models and gradients
     evenly over clients; here both are weighted by examples.
 
     Raises ValueError for a negative penalty, or an ema outside [0, 1).

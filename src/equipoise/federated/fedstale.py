@@ -52,9 +52,9 @@ class FedStale(Algorithm):
     a longest interval. `learning_rate` is eta of the server, 1 by default.
 
     The server learns a client's examples from its first reply; until then, o_k are as if it had as many as
-    the mean of the others. Rounds without any reply leave the model as it is, stale updates
-    included, so that the mean is then over the rounds in which somebody replied, and for known chances too
-    large by 1 / P(somebody replies). The server keeps N updates.
+    the mean of the others. Rounds without any reply leave the model as it is, stale updates included, so that
+    the mean is then over the rounds in which somebody replied, and for known chances too large by 1 /
+    P(somebody replies). The server keeps N updates.
 
     Raises ValueError for a beta outside [0, 1], a learning rate that is not positive, other chances.
     Source: Rodio and Neglia 2024, FedStale; the estimate is that of Wang and Ji, arXiv 2306.03401.

@@ -23,11 +23,11 @@ from .kaplan import Kaplan as Kaplan
 from .law import Law as Law
 from .linearmixing import LinearMixing as LinearMixing
 from .losstoloss import LossToLoss as LossToLoss
-from .mup import Plan as Plan
+from .mixturefront import front as front
 from .mup import attention_scale as attention_scale
 from .mup import plan as plan
+from .mupplan import Plan as Plan
 from .optimum import Mixture as Mixture
-from .optimum import front as front
 from .optimum import optimum as optimum
 from .owntokens import OwnTokens as OwnTokens
 from .proposed import proposed as proposed

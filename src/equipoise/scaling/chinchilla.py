@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from equipoise.core.card import Card
-from equipoise.scaling.chinchillaform import PowerForm
 from equipoise.scaling.form import Form
 from equipoise.scaling.law import Law
+from equipoise.scaling.powerform import PowerForm
 from equipoise.scaling.runs import Features
 
 CARD = Card(
@@ -30,7 +30,6 @@ CARD = Card(
     use="a table of runs over N and D, to extrapolate either, or to share out compute",
     avoid="repeated data, mixtures, fewer than a dozen runs",
     status="main",
-    evidence="chinchilla",
 )
 
 

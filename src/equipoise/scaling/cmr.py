@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from equipoise.core.card import Card
-from equipoise.scaling.form import Array, Form
+from equipoise.scaling.form import Form
 from equipoise.scaling.law import Law
 from equipoise.scaling.mixtureforms import CMRForm
 from equipoise.scaling.runs import Features
@@ -36,14 +36,10 @@ class CMR(Law):
     Source: Gu et al. 2024, tables 2 and 5.
     """
 
-    mixture: ClassVar[bool] = True
     owned: ClassVar[bool] = True
 
     def form(self, x: Features, own: int) -> Form:
         return CMRForm(self.name, own)
-
-    def usable(self, x: Features, own: int) -> Array:
-        return x.need("p", self.name)[:, own] > 0
 
 
 def critical_ratio(tokens: float, a: float, s: float, b: float) -> float:

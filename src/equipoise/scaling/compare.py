@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 
@@ -65,6 +66,19 @@ class Comparison:
         if cheap.law.name == first.law.name:
             return f"{told}; no law with more numbers does better."
         return f"{told}, {cheap.law.name}, the cheap hypothesis, to {100 * cheap.overall:.2f}%."
+
+    def plain(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        rows = [
+            {
+                "law": row.law.name,
+                "error": row.overall if row.errors else None,
+                "fault": row.fault,
+                "losses": row.errors,
+            }
+            for row in self.rows
+        ]
+        return {"laws": rows, "noise": self.noise, "folds": self.folds, "sentence": self.sentence()}
 
     def __str__(self) -> str:
         lines = [f"{'law':20} {'error':>8}  {'worst loss':>22}  seconds"]

@@ -15,7 +15,8 @@ from torch.optim import SGD, AdamW, Optimizer
 
 from equipoise.core.checks import check_count, check_not_negative, check_positive
 from equipoise.core.errors import check_choice
-from equipoise.scaling.mup import MakeModel, Plan, Rule, plan
+from equipoise.scaling.mup import MakeModel, Rule, plan
+from equipoise.scaling.mupplan import Plan
 
 Phase = Literal["start", "after", "moved"]
 Verdict = Literal["steady", "grows", "shrinks", "unclear", "zero", "not finite"]

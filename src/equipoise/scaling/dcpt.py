@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from equipoise.core.card import Card
-from equipoise.scaling.form import Array, Form
+from equipoise.scaling.form import Form
 from equipoise.scaling.law import Law
 from equipoise.scaling.mixtureforms import DCPTForm
 from equipoise.scaling.runs import Features
@@ -24,7 +24,6 @@ CARD = Card(
     use="two sources, old and new, and a limit on what the old one may lose",
     avoid="few runs: it has nine numbers",
     status="main",
-    evidence="dcpt",
 )
 
 
@@ -37,12 +36,8 @@ class DCPT(Law):
     Source: Que et al. 2024, equation 5.
     """
 
-    mixture: ClassVar[bool] = True
     owned: ClassVar[bool] = True
     usual: ClassVar[float] = 1e-2
 
     def form(self, x: Features, own: int) -> Form:
         return DCPTForm(self.name, own)
-
-    def usable(self, x: Features, own: int) -> Array:
-        return x.need("p", self.name)[:, own] > 0

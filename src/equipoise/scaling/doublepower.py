@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from equipoise.core.card import Card
-from equipoise.scaling.form import Array, Form
+from equipoise.scaling.form import Form
 from equipoise.scaling.law import Law
 from equipoise.scaling.mixtureforms import DoublePowerForm
 from equipoise.scaling.runs import Features
@@ -24,7 +24,6 @@ CARD = Card(
     use="sources so small that they are repeated many times",
     avoid="everything within an epoch: the rising term has nothing to be told from",
     status="experimental",
-    evidence="double_power",
 )
 
 
@@ -39,12 +38,8 @@ class DoublePower(Law):
     Source: Chen et al. 2023, the double power law.
     """
 
-    mixture: ClassVar[bool] = True
     owned: ClassVar[bool] = True
     usual: ClassVar[float] = 1e-2
 
     def form(self, x: Features, own: int) -> Form:
         return DoublePowerForm(self.name, own)
-
-    def usable(self, x: Features, own: int) -> Array:
-        return x.need("p", self.name)[:, own] > 0

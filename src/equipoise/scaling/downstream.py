@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from equipoise.core.card import Card
-from equipoise.scaling.chinchillaform import PowerForm
 from equipoise.scaling.form import Array, Form, grid
 from equipoise.scaling.law import Law
+from equipoise.scaling.powerform import PowerForm
 from equipoise.scaling.runs import Features
 
 CARD = Card(

@@ -27,7 +27,6 @@ CARD = Card(
     use="first, for any mixture; it takes runs without some of the sources",
     avoid="sources that hurt each other: transfers are 0 or more",
     status="experimental",
-    evidence="regmix_runs",
 )
 
 
@@ -47,7 +46,6 @@ class EffectiveData(Law):
     Source: Longpre et al. 2025, after a transcription of the form; the fit is ours.
     """
 
-    mixture: ClassVar[bool] = True
     usual: ClassVar[float] = 1e-2
 
     def form(self, x: Features, own: int) -> Form:

@@ -24,7 +24,6 @@ CARD = Card(
     use="sources that may hurt each other: the slopes have signs",
     avoid="ratios near 0, where real losses rise faster than it does",
     status="main",
-    evidence="regmix_runs",
 )
 
 
@@ -38,7 +37,6 @@ class ExponentialMixing(Law):
     Source: Ye et al. 2025, equation 1.
     """
 
-    mixture: ClassVar[bool] = True
     usual: ClassVar[float] = 1e-2
 
     def form(self, x: Features, own: int) -> Form:

@@ -36,7 +36,6 @@ CARD = Card(
     use="few sources, all of them in every run, and a quick optimum in closed form",
     avoid="sources that help each other, and ratios of 0, where it is infinite",
     status="main",
-    evidence="family_law",
 )
 
 
@@ -51,15 +50,11 @@ class FamilyLaw(Law):
     Source: He et al. 2024, equation 5.
     """
 
-    mixture: ClassVar[bool] = True
     owned: ClassVar[bool] = True
     usual: ClassVar[float] = 1e-2
 
     def form(self, x: Features, own: int) -> Form:
         return FamilyForm(self.name, own, varying(x))
-
-    def usable(self, x: Features, own: int) -> Array:
-        return x.need("p", self.name)[:, own] > 0
 
 
 def varying(x: Features) -> tuple[tuple[str, str, str], ...]:

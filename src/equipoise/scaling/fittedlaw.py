@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -106,17 +106,17 @@ class FittedLaw:
         mixture = None if known.p is None else self._mixture(p)
         if p is not None and known.p is None:
             raise ValueError("the runs had no mixture; leave p out")
-        columns = {"N": self._column("N", N, known.N), "D": self._column("D", D, known.D)}
-        more = {name: self._column(name, other.get(name), column) for name, column in known.other.items()
-                if name in other}  # fmt: skip
-        count = max([1, *(len(c) for c in (*columns.values(), *more.values(), mixture) if c is not None)])
-        spread = {
-            name: None if c is None else np.broadcast_to(c, (count, *c.shape[1:])) if len(c) == 1 else c
-            for name, c in {**columns, "p": mixture}.items()
-        }
-        more = {n: np.broadcast_to(c, (count,)) for n, c in more.items() if c is not None}
+        columns = {"N": self._column("N", N, known.N), "D": self._column("D", D, known.D), "p": mixture}
+        more = {name: self._column(name, given, None) for name, given in other.items() if name in known.other}
+        given = {name: c for name, c in {**columns, **more}.items() if c is not None}
+        count = max([1, *map(len, given.values())])
+        for name, c in given.items():
+            if len(c) not in (1, count):
+                raise ValueError(f"{name} has {len(c)} values where another has {count}")
+        spread = {name: np.broadcast_to(c, (count, *c.shape[1:])) for name, c in given.items()}
         unique = None if known.U is None else np.broadcast_to(known.U[0], (count, known.U.shape[1]))
-        return Features(count, U=unique, sources=known.sources, other=more, **spread)
+        rest = {name: spread.pop(name) for name in more}
+        return Features(count, U=unique, sources=known.sources, other=rest, **spread)
 
     def predicted(self, x: Features) -> Prediction:
         """Losses for a table of features."""
@@ -172,7 +172,7 @@ class FittedLaw:
         held = self.holdout
         return {
             "law": self.law.name,
-            "options": {k: v for k, v in vars(self.law).items() if not k.startswith("_")},
+            "options": asdict(self.law),
             "rows": {name: rows for name, (rows, _) in self.used.items()},
             "delta": {name: delta for name, (_, delta) in self.used.items()},
             "losses": {name: single.plain() for name, single in self.singles.items()},

@@ -8,7 +8,7 @@ from itertools import combinations
 
 import numpy as np
 
-from equipoise.scaling.levenberg import Problem, minimised
+from equipoise.scaling.levenberg import Problem, huber, minimised
 from equipoise.scaling.runs import Features
 
 Array = np.ndarray
@@ -118,12 +118,6 @@ def problem_of(form: Form, x: Features, y: Array, delta: float, weights: Array) 
         return np.log(value) - logs, slopes / value[:, :, None]
 
     return Problem(residuals, weights, delta, form.penalty(len(y)))
-
-
-def huber(residuals: Array, delta: float) -> Array:
-    """r^2 / 2 near 0, delta (|r| - delta / 2) beyond delta."""
-    size = np.abs(residuals)
-    return np.where(size <= delta, size**2 / 2, delta * (size - delta / 2))
 
 
 def grid(*axes: Sequence[float] | Array) -> Array:  # -> (G, q)

@@ -21,12 +21,20 @@ class Problem:
 
     def objective(self, u: Array, r: Array) -> Array:  # -> (B,)
         """What is minimised."""
-        size = np.abs(r)
-        each = np.where(size <= self.delta, size**2 / 2, self.delta * (size - self.delta / 2))
-        total = (self.weights * each).sum(1)
+        total = (self.weights * huber(r, self.delta)).sum(1)
         if self.penalty is not None:
             total = total + np.einsum("bp,pq,bq->b", u, self.penalty, u)
         return total
+
+
+def huber(residuals: Array, delta: float) -> Array:
+    """r^2 / 2 near 0, delta (|r| - delta / 2) beyond delta.
+
+    >>> huber(np.array([0.5, 3.0]), 1.0).tolist()
+    [0.125, 2.5]
+    """
+    size = np.abs(residuals)
+    return np.where(size <= delta, size**2 / 2, delta * (size - delta / 2))
 
 
 def minimised(problem: Problem, start: Array) -> tuple[Array, Array]:  # (B, p) -> (B, p), (B,)

@@ -1,7 +1,6 @@
 """LinearMixing: a loss as the mean of what it would be on each source alone."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 from scipy.optimize import nnls
@@ -22,7 +21,6 @@ CARD = Card(
     use="as the baseline that every law must beat",
     avoid="as a law: losses are not linear in ratios",
     status="main",
-    evidence="regmix_runs",
 )
 
 
@@ -56,8 +54,6 @@ class LinearMixing(Law):
 
     Coefficients: "c.<source>". It takes no notice of N, D, or `delta`.
     """
-
-    mixture: ClassVar[bool] = True
 
     def single(self, x: Features, y: Array, own: int, *, delta: float, weights: Array) -> Single:
         p = x.need("p", self.name)

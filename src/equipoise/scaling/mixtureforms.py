@@ -3,8 +3,8 @@
 import numpy as np
 from scipy.optimize import nnls
 
-from equipoise.scaling.chinchillaform import EXPONENTS, power
 from equipoise.scaling.form import Array, Form, grid
+from equipoise.scaling.powerform import EXPONENTS, power
 from equipoise.scaling.runs import Features
 
 COARSE = np.geomspace(0.03, 1.0, 8)

@@ -1,26 +1,18 @@
 """optimum: the mixture with the least predicted loss, its gain over plain ones, and the noise beside it."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from math import isfinite
 from typing import Any
 
 import numpy as np
-import torch
-from scipy.optimize import minimize
 
 from equipoise.core.checks import check_count, check_positive
 from equipoise.core.errors import unknown
-from equipoise.core.front import Front
-from equipoise.core.rule import Scalarizer
 from equipoise.scaling.fittedlaw import FittedLaw
-from equipoise.scaling.runs import Array, Features
+from equipoise.scaling.mixturetask import Objective, Task, proportional
+from equipoise.scaling.runs import Array
 from equipoise.scaling.single import FormSingle
-
-LEAST = 1e-4
-"""The smallest ratio that is looked at; a law may be infinite at 0."""
-
-Objective = str | Scalarizer | Callable[[Array], float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +22,9 @@ class Mixture:
     p: {source: ratio}. losses: predicted. value: of what was minimised. over_uniform, over_weights: by how
     much it is below that of equal ratios, and of ratios in proportion to the importance weights (None where a
     loss has no source of its name). noise: its standard deviation between seeds, None where the runs have no
-    repeats. doubt: the mean error of the law on held-out runs times the value, None where none were held out.
-    intervals: 95% of the ratios over refits, empty without. bound: what holds the mixture where it is, in
-    words.
+    repeats. doubt: what the mean errors of the law on held-out runs make of it, None where none were held
+    out. intervals: 95% of the ratios over refits, empty without. bound: what holds the mixture where it is,
+    in words.
     """
 
     p: dict[str, float]
@@ -59,6 +51,11 @@ class Mixture:
     def within_doubt(self) -> bool:
         """Whether the law's error on held-out runs exceeds the gain that it foretells."""
         return self.doubt is not None and self.doubt > self.gain
+
+    def plain(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        more = {"gain": self.gain, "claimed": self.claimed, "sentence": self.sentence()}
+        return {**asdict(self), **more}
 
     def sentence(self) -> str:
         """What to do."""
@@ -125,24 +122,22 @@ def optimum(
     top = _caps(law, caps, epochs, D)
     if top.sum() < 1:
         raise ValueError(f"caps allow {top.sum():.3g} of the tokens; they are to sum to 1 or more")
-    best = task.solved(_starts(law, w), top)
+    best = task.solved(task.starts(), top)
     if best is None:
         raise ValueError(
-            "no mixture meets the limits: " + ", ".join(f"{k} <= {v:g}" for k, v in task.limits.items())
+            "no mixture meets the limits: " + ", ".join(f"{k} <= {v:g}" for k, v in (limits or {}).items())
         )
     uniform = np.full(len(names), 1 / len(names))
-    plain = _proportional(law, w)
+    plain = proportional(law, w)
     value = task.value(best)
-    noise = _noise(law, task, best)
-    held = law.holdout
     return Mixture(
         dict(zip(names, best.tolist(), strict=True)),
         dict(zip(law.objectives, task.losses(best[None])[0].tolist(), strict=True)),
         value,
         task.value(uniform) - value,
         None if plain is None else task.value(plain) - value,
-        noise,
-        None if held is None or not isfinite(held.overall) else held.overall * abs(value),
+        _noise(law, task, best),
+        _doubt(law, task, best),
         _intervals(law, task, best, top, refits),
         tuple(
             f"{name} at most {cap:.3g}"
@@ -150,141 +145,6 @@ def optimum(
             if p > cap - 1e-6
         ),
     )
-
-
-@dataclass(frozen=True, eq=False)
-class Task:
-    """What is minimised over mixtures."""
-
-    law: FittedLaw
-    weights: Array
-    N: float | None
-    D: float | None
-    minimise: Objective
-    limits: dict[str, float]
-
-    def losses(self, p: Array) -> Array:  # (n, k) -> (n, m)
-        """Predicted losses of n mixtures, on the simplex or near it."""
-        first = self.law.features(self.N, self.D, np.eye(p.shape[1])[0])
-        spread = {
-            name: None if (c := getattr(first, name)) is None else np.broadcast_to(c, (len(p), *c.shape[1:]))
-            for name in ("N", "D", "U")
-        }
-        other = {name: np.broadcast_to(c, (len(p),)) for name, c in first.other.items()}
-        x = Features(len(p), p=np.maximum(p, 1e-9), sources=first.sources, other=other, **spread)
-        return np.stack([single.predict(x) for single in self.law.singles.values()], 1)
-
-    def value(self, p: Array) -> float:
-        """What is minimised, of one mixture."""
-        return float(self.values(p[None])[0])
-
-    def values(self, p: Array) -> Array:  # (n, k) -> (n,)
-        """The same of n mixtures."""
-        losses = self.losses(p)
-        if self.minimise == "sum":
-            return losses @ (self.weights / self.weights.sum())
-        if self.minimise == "worst":
-            return (losses * self.weights / self.weights.mean()).max(1)
-        if isinstance(self.minimise, Scalarizer):
-            return np.array(
-                [_scalarised(self.minimise, row, self.weights, self.law.objectives) for row in losses]
-            )
-        if callable(self.minimise):
-            return np.array([float(self.minimise(row)) for row in losses])
-        raise ValueError(f"minimise is {self.minimise!r}; it is 'sum', 'worst', a Scalarizer or a function")
-
-    def solved(self, starts: Array, top: Array) -> Array | None:
-        """The best end from all starts, None where none meets the limits."""
-        ends = [self._from(start, top) for start in starts]
-        able = [end for end in ends if end is not None]
-        return min(able, key=self.value) if able else None
-
-    def _from(self, start: Array, top: Array) -> Array | None:
-        k = len(start)
-        bounds = [(min(LEAST, cap), cap) for cap in top]
-        limits = [(self.law.objectives.index(name), value) for name, value in self.limits.items()]
-        worst = self.minimise == "worst"
-        scale = self.weights / self.weights.mean()
-
-        def jacobian(p: Array) -> Array:  # -> (m, k)
-            step = 1e-6
-            both = self.losses(np.concatenate([p + step * np.eye(k), p - step * np.eye(k)]))
-            return ((both[:k] - both[k:]) / (2 * step)).T
-
-        def slope(p: Array) -> Array:
-            step = 1e-6
-            both = self.values(np.concatenate([p + step * np.eye(k), p - step * np.eye(k)]))
-            return (both[:k] - both[k:]) / (2 * step)
-
-        one = {
-            "type": "eq",
-            "fun": lambda z: z[:k].sum() - 1,
-            "jac": lambda z: np.r_[np.ones(k), np.zeros(len(z) - k)],
-        }
-        constraints: list[dict[str, Any]] = [one]
-        for place, value in limits:
-            constraints.append(
-                {
-                    "type": "ineq",
-                    "fun": lambda z, place=place, value=value: value - self.losses(z[None, :k])[0, place],
-                    "jac": lambda z, place=place: np.r_[-jacobian(z[:k])[place], np.zeros(len(z) - k)],
-                }
-            )
-        if worst:  # the least t above every weighted loss
-            constraints.append(
-                {
-                    "type": "ineq",
-                    "fun": lambda z: z[k] - self.losses(z[None, :k])[0] * scale,
-                    "jac": lambda z: np.concatenate(
-                        [-jacobian(z[:k]) * scale[:, None], np.ones((len(scale), 1))], 1
-                    ),
-                }
-            )
-            first = np.r_[start, self.value(start)]
-            found = minimize(
-                lambda z: z[k], first, jac=lambda z: np.r_[np.zeros(k), 1.0], bounds=[*bounds, (None, None)],
-                constraints=constraints, method="SLSQP", options={"maxiter": 300, "ftol": 1e-12},
-            )  # fmt: skip
-        else:
-            found = minimize(
-                lambda z: self.value(z), start, jac=slope, bounds=bounds,
-                constraints=constraints, method="SLSQP", options={"maxiter": 300, "ftol": 1e-12},
-            )  # fmt: skip
-        p = np.clip(found.x[:k], 0, top)
-        if not np.isfinite(p).all() or abs(p.sum() - 1) > 1e-6:
-            return None
-        losses = self.losses(p[None])[0]
-        return p / p.sum() if all(losses[place] <= value * (1 + 1e-6) for place, value in limits) else None
-
-
-def front(
-    law: FittedLaw, count: int = 21, *, N: float | None = None, D: float | None = None, seed: int = 0
-) -> Front:
-    """The trade-offs that a fitted law foretells.
-
-    Losses of the optima of `count` weightings, as a `Front` whose solutions hold the mixture as "p".
-
-    Raises ValueError as `optimum` does, and for a law of one loss.
-    """
-    m = len(law.objectives)
-    if m < 2:
-        raise ValueError("a front takes two losses or more")
-    check_count(2, count=count)
-    if m == 2:
-        part = np.linspace(0.02, 0.98, count)
-        weights = np.stack([part, 1 - part], 1)
-    else:
-        weights = np.random.default_rng(seed).dirichlet(np.ones(m), count)
-    mixtures = []
-    for w in weights:
-        task = Task(law, w, N, D, "sum", {})
-        best = task.solved(_starts(law, w)[:3], np.ones(len(law.runs.sources)))
-        assert best is not None
-        mixtures.append(best)
-    points = Task(law, np.ones(m), N, D, "sum", {}).losses(np.array(mixtures))
-    solutions = [{"p": torch.tensor(p)} for p in mixtures]
-    record = {"law": law.law.name, "sources": list(law.runs.sources)}
-    return Front(law.objectives, torch.tensor(points), torch.tensor(weights), solutions, record)
 
 
 def weights_of(law: FittedLaw, given: Mapping[str, float] | None) -> Array:  # -> (m,)
@@ -300,12 +160,12 @@ def weights_of(law: FittedLaw, given: Mapping[str, float] | None) -> Array:  # -
     return found
 
 
-def _limits(law: FittedLaw, given: Mapping[str, float] | None) -> dict[str, float]:
+def _limits(law: FittedLaw, given: Mapping[str, float] | None) -> tuple[tuple[int, float], ...]:
     for name, value in (given or {}).items():
         if name not in law.objectives:
             raise ValueError(unknown("objective", name, law.objectives))
         check_positive(**{f"limits[{name}]": value})
-    return dict(given or {})
+    return tuple((law.objectives.index(name), value) for name, value in (given or {}).items())
 
 
 def _caps(law: FittedLaw, given: Mapping[str, float] | None, epochs: float | None, D: float | None) -> Array:
@@ -325,73 +185,34 @@ def _caps(law: FittedLaw, given: Mapping[str, float] | None, epochs: float | Non
     return np.minimum(top, 1.0)
 
 
-def _starts(law: FittedLaw, w: Array) -> Array:
-    k = len(law.runs.sources)
-    found = [np.full(k, 1 / k)]
-    plain = _proportional(law, w)
-    if plain is not None:
-        found.append(np.maximum(plain, 0.01) / np.maximum(plain, 0.01).sum())
-    held = law.runs.features.p
-    assert held is not None
-    with np.errstate(invalid="ignore"):
-        scores = np.nan_to_num(law.runs.losses @ (w / w.sum()), nan=np.inf)
-    found.append(
-        np.maximum(held[int(scores.argmin())], 0.01) / np.maximum(held[int(scores.argmin())], 0.01).sum()
-    )
-    return np.array([*found, *np.random.default_rng(0).dirichlet(np.ones(k), 3)])
-
-
-def _proportional(law: FittedLaw, w: Array) -> Array | None:
-    """Ratios in proportion to the weights, None where a loss has no source of its name."""
-    names = law.runs.sources
-    if any(name not in names for name in law.objectives):
-        return None
-    found = np.zeros(len(names))
-    for name, weight in zip(law.objectives, w, strict=True):
-        found[names.index(name)] = weight
-    return found / found.sum()
-
-
-def _scalarised(rule: Scalarizer, losses: Array, weights: Array, names: tuple[str, ...]) -> float:
-    held = torch.tensor(losses, dtype=torch.float64)
-    context: dict[str, Any] = {"losses": held, "names": names}
-    if rule.uses("preference"):
-        context["preference"] = torch.tensor(weights / weights.sum())
-    with torch.no_grad():
-        return float(rule.apply_to(held, **context))
-
-
 def _noise(law: FittedLaw, task: Task, p: Array) -> float | None:
     """The standard deviation of the value between seeds, losses taken to be independent."""
     sd = law.runs.seed_sd()
     if any(name not in sd for name in law.objectives):
         return None
-    losses = task.losses(p[None])[0]
-    size = losses * np.array([sd[name] for name in law.objectives])
-    if task.minimise == "sum":
-        return float(np.linalg.norm(size * task.weights / task.weights.sum()))
-    return float(size.max())
+    return float(np.linalg.norm(task.moved(p, np.array([sd[name] for name in law.objectives]))))
+
+
+def _doubt(law: FittedLaw, task: Task, p: Array) -> float | None:
+    """What the errors on held-out runs make of the value, were all of one sign."""
+    if law.holdout is None or not isfinite(law.holdout.overall):
+        return None
+    errors = [law.holdout.mean[name] for name in law.objectives]
+    return float(task.moved(p, np.nan_to_num(errors, nan=law.holdout.overall)).sum())
 
 
 def _intervals(
     law: FittedLaw, task: Task, p: Array, top: Array, count: int
 ) -> dict[str, tuple[float, float]]:
-    """95% of each ratio over the optima of refits."""
-    singles = law.singles
-    if not count or not all(isinstance(one, FormSingle) and len(one.refits) for one in singles.values()):
+    """95% of each ratio over the optima of refits; empty where a loss has none."""
+    forms = {name: one for name, one in law.singles.items() if isinstance(one, FormSingle)}
+    if len(forms) < len(law.singles):
         return {}
-    found = []
-    for number in range(
-        min(count, *(len(one.refits) for one in singles.values() if isinstance(one, FormSingle)))
-    ):
-        drawn = {
-            n: replace(one, theta=one.refits[number])
-            for n, one in singles.items()
-            if isinstance(one, FormSingle)
-        }
-        end = replace(task, law=replace(law, singles=drawn)).solved(p[None], top)
-        if end is not None:
-            found.append(end)
+    ends = []
+    for number in range(min(count, *(len(one.refits) for one in forms.values()))):
+        drawn = {name: replace(one, theta=one.refits[number]) for name, one in forms.items()}
+        ends.append(replace(task, law=replace(law, singles=drawn)).solved(p[None], top))
+    found = [end for end in ends if end is not None]
     if not found:
         return {}
     low, high = np.quantile(np.array(found), (0.025, 0.975), axis=0)

@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 from equipoise.core.card import Card
-from equipoise.scaling.form import Array, Form
+from equipoise.scaling.form import Form
 from equipoise.scaling.law import Law
 from equipoise.scaling.mixtureforms import OwnTokensForm
 from equipoise.scaling.runs import Features
@@ -21,7 +21,6 @@ CARD = Card(
     use="as the cheap hypothesis beside every other law: three numbers",
     avoid="sources that help each other",
     status="main",
-    evidence="family_law",
 )
 
 
@@ -33,12 +32,8 @@ class OwnTokens(Law):
     (where N differs), B, alpha, beta.
     """
 
-    mixture: ClassVar[bool] = True
     owned: ClassVar[bool] = True
     usual: ClassVar[float] = 1e-2
 
     def form(self, x: Features, own: int) -> Form:
         return OwnTokensForm(self.name, own, x.N is not None and bool(np.ptp(x.N) > 0))
-
-    def usable(self, x: Features, own: int) -> Array:
-        return x.need("p", self.name)[:, own] > 0

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from equipoise.core.card import Card
-from equipoise.scaling.chinchillaform import power
 from equipoise.scaling.form import Array, Form, grid
 from equipoise.scaling.law import Law
+from equipoise.scaling.powerform import power
 from equipoise.scaling.runs import Features
 
 CARD = Card(
@@ -54,7 +54,7 @@ class RepeatedForm(Form):
 
     def basis(self, s: Array, x: Features) -> tuple[Array, Array]:
         size, by_alpha = power(x.need("N", "RepeatedData"), s[:, 0])
-        D, U, R = x.need("D", "RepeatedData"), unique(x), s[:, 2, None]
+        D, U, R = x.need("D", "RepeatedData"), x.unique("RepeatedData"), s[:, 2, None]
         tokens = effective(D, U, R)
         beta = s[:, 1, None]
         value = tokens**-beta
@@ -70,13 +70,6 @@ class RepeatedForm(Form):
     def starts(self, x: Features, y: Array) -> Array:
         few = np.geomspace(0.05, 1.0, 8)
         return grid(few, few, np.geomspace(1.0, 60.0, 8))
-
-
-def unique(x: Features) -> Array:
-    """The unique tokens of each row: the column "U", or of all sources together."""
-    if "U" in x.other:
-        return x.other["U"]
-    return x.need("U", "RepeatedData").sum(1)
 
 
 @dataclass(frozen=True)

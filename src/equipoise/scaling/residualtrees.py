@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
-from sklearn.ensemble import HistGradientBoostingRegressor
 
 from equipoise.core.card import Card
 from equipoise.scaling.effectivedata import EffectiveData
@@ -37,7 +36,6 @@ CARD = Card(
     use="some hundred runs and more, to interpolate among them",
     avoid="extrapolation, of which trees know nothing; fewer than 60 runs",
     status="experimental",
-    evidence="regmix_runs",
 )
 
 
@@ -83,13 +81,14 @@ class ResidualTrees(Law):
     """
 
     law: Law = field(default_factory=EffectiveData)
-    mixture: ClassVar[bool] = True
     usual: ClassVar[float] = 1e-2
 
     def usable(self, x: Features, own: int) -> Array:
         return self.law.usable(x, own)
 
     def single(self, x: Features, y: Array, own: int, *, delta: float, weights: Array) -> Single:
+        from sklearn.ensemble import HistGradientBoostingRegressor  # takes longer to import than a fit
+
         law = self.law.single(x, y, own, delta=delta, weights=weights)
         trees = HistGradientBoostingRegressor(
             max_iter=100,

@@ -35,6 +35,16 @@ class Features:
             raise ValueError(f"{law} needs the column {'p.<source>' if name == 'p' else name!r}")
         return found
 
+    def unique(self, law: str) -> Array:  # -> (n,)
+        """Unique tokens of each row: the column "U", or those of all sources; ValueError without either."""
+        if "U" in self.other:
+            return self.other["U"]
+        return self.need("U", law).sum(1)
+
+    def spread(self, count: int) -> "Features":
+        """A single row, `count` times."""
+        return self.take(np.zeros(count, dtype=int))
+
     def take(self, rows: Array) -> "Features":
         """Some of the rows."""
         parts = {name: _rows(getattr(self, name), rows) for name in ("N", "D", "p", "U")}

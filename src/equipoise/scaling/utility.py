@@ -61,7 +61,7 @@ class UtilitySingle(Single):
         return self.found
 
     def predict(self, x: Features) -> Array:
-        return utility(x.need("D", "Utility"), x.other["U"], **self.found)
+        return utility(x.need("D", "Utility"), x.unique("Utility"), **self.found)
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Utility(Law):
     """
 
     def single(self, x: Features, y: Array, own: int, *, delta: float, weights: Array) -> Single:
-        seen, pool = x.need("D", self.name), x.need("U", self.name) if "U" not in x.other else x.other["U"]
+        seen, pool = x.need("D", self.name), x.unique(self.name)
         scale = float(seen.min())
 
         def residuals(u: Array) -> Array:
