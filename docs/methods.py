@@ -8,19 +8,23 @@ from typing import Any
 from docs import pages
 from docs.pages import RESULTS, citation, method_address, plain_text, public
 
-from equipoise.core.card import GUARANTEES, ROOMS, Card, cards, parse_guarantee
+from equipoise.core.card import GUARANTEES, ROOMS, RULE_SHAPES, Card, cards, parse_guarantee
 
 USE = {
-    "gramian": "step = equipoise.backward(losses, {name}())\noptimizer.step()\nrule.update(step)",
+    "gramian": "step = equipoise.backward(losses, {name}())\noptimizer.step()",
     "row": "step = equipoise.backward(losses, {name}())\noptimizer.step()",
     "scalarizer": "step = equipoise.backward(losses, {name}())\noptimizer.step()",
     "transform": "equipoise.backward(losses, UPGrad(), transforms=[{name}()], parameters=model)",
 }
+UPDATE = "rule.update(step, losses=lambda: compute(model, batch), epoch_ended=last_batch)"
+"""What a rule that remembers is told after a step, whichever of it the rule needs."""
+
 COMMANDS = {
     "front": "equipoise run digits-pairs --front {name}",
     "merge": "equipoise merge --method {lower} --base base fr=tuned-fr de=tuned-de --out merged",
     "score": "equipoise select models --features features",
     "federated": "equipoise federate digits-clients --algorithm {name}",
+    "law": "equipoise scale fit runs.csv --law {name}",
     "problem": "equipoise run {name}",
     "federation": "equipoise federate {name}",
 }
@@ -78,11 +82,9 @@ def _use(room: str, card: Card, found: tuple[str, str] | None) -> list[str]:
     code, command = USE.get(card.shape), COMMANDS.get(card.shape)
     lines = ["## Use it\n"] if code or command or card.shape in TRIED else []
     if code and found:
-        made = code.format(name=found[0]).replace(
-            "rule.update(step)", "rule.update(step)" if "STATEFUL" in card.guarantees else ""
-        )
-        if "rule.update" in made:
-            made = f"rule = {found[0]}()\n" + made.replace(f"{found[0]}())", "rule)", 1)
+        made = code.format(name=found[0])
+        if "STATEFUL" in card.guarantees and card.shape in RULE_SHAPES:
+            made = f"rule = {found[0]}()\n{made.replace(f'{found[0]}()', 'rule', 1)}\n{UPDATE}"
         lines.append(f"```python\nfrom equipoise.{room} import {found[0]}\n{made.rstrip()}\n```\n")
     if command:
         lines.append(f"```console\n$ {command.format(name=card.name, lower=card.name.lower())}\n```\n")
