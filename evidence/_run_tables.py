@@ -79,9 +79,8 @@ def _read(path: Path) -> list[Row]:
 def _write(path: Path, rows: Sequence[Row]) -> None:
     unlike = [row for row in rows if set(row) != set(rows[0])]
     if unlike:
-        raise ValueError(
-            f"columns {sorted(set(unlike[0]) ^ set(rows[0]))} are in some rows of {path.name} only"
-        )
+        odd = sorted(set(unlike[0]) ^ set(rows[0]))
+        raise ValueError(f"columns {odd} are in some rows of {path.name} only")
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
