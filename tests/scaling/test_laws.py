@@ -19,7 +19,7 @@ from equipoise.scaling.kaplan import Kaplan
 from equipoise.scaling.linearmixing import LinearMixing
 from equipoise.scaling.losstoloss import LossToLoss
 from equipoise.scaling.owntokens import OwnTokens
-from equipoise.scaling.repeateddata import RepeatedData, effective
+from equipoise.scaling.repeateddata import RepeatedData, effective, saturated
 from equipoise.scaling.residualtrees import ResidualTrees
 from equipoise.scaling.runs import Features, Runs
 from equipoise.scaling.utility import Utility, utility
@@ -255,3 +255,32 @@ def test_utility_finds_its_own():
     loss = utility(seen / 1e6, pool / 1e6, 0.5, -0.2, 3.0, 0.3)
     law = Utility().fit({"D": seen, "U": pool, "loss": loss}, holdout="none")
     np.testing.assert_allclose(law.predicted(law.runs.features)["loss"], loss, rtol=1e-3)
+
+
+def test_repeated_tokens_saturate_as_in_the_transcription_of_atlas(vectors_folder):
+    case = json.loads((vectors_folder / "scaling.json").read_text(encoding="utf-8"))["atlas_saturation"]
+    for D, U, rate, expected in case["cases"]:
+        assert float(saturated(np.array(D), np.array(U), rate)) == pytest.approx(expected, rel=1e-12)
+    one = case["D_eff_case"]
+    D, U, tau = (np.array(one[key]) for key in ("D", "U", "tau"))
+    assert tau @ saturated(D, U, one["lambda"]) == pytest.approx(one["D_eff"], rel=1e-12)
+
+
+def test_effective_data_counts_repeated_tokens_less_where_asked():
+    """Runs that follow the saturating law are fitted by it, and not by the plain one."""
+    draws = np.random.default_rng(0)
+    p, D = draws.dirichlet(np.ones(2), 40), draws.uniform(1e7, 1e8, 40)
+    U = np.array([5e6, 1e9])
+    seen = saturated(p * D[:, None], U, 1 / 4.0) / 1e6
+    loss = 0.5 + (seen @ [1.0, 0.1]) ** -0.3
+    runs = {"D": D, "p.a": p[:, 0], "p.b": p[:, 1], "U.a": np.full(40, U[0]), "U.b": np.full(40, U[1])}
+    runs["loss.a"] = loss
+    errors = {
+        repetitions: EffectiveData(repetitions=repetitions).fit(runs, holdout="mixtures").holdout.overall
+        for repetitions in (None, 4.0)
+    }
+    assert errors[4.0] < 1e-3 < errors[None]
+    with pytest.raises(ValueError, match="repetitions is 0"):
+        EffectiveData(repetitions=0)
+    with pytest.raises(ValueError, match="EffectiveData needs the column 'U'"):
+        EffectiveData(repetitions=4.0).fit({k: v for k, v in runs.items() if not k.startswith("U")})

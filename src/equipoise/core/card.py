@@ -21,11 +21,12 @@ Shape = Literal[
     "federated",
     "federation",
     "law",
+    "schedule",
     "parametrisation",
 ]
 """The shapes of rule, then what is no rule: a wrapper of a model, a solver that gives a front, a system
 around the loop (an optimizer, a sampler, a schedule, a regulariser), a problem, a way to merge models, a
-score of models, a federated system, a federation to train; a law of losses, a
+score of models, a federated system, a federation to train; a law of losses, a schedule of objectives, a
 parametrisation of a model."""
 
 RULE_SHAPES: tuple[Shape, ...] = ("gramian", "row", "scalarizer")

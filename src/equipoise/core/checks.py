@@ -45,7 +45,7 @@ def check_share(**options: float) -> None:
             raise ValueError(f"{name} is {value}; it is in [0, 1)")
 
 
-def check_count(least: int, **options: int | None) -> None:
+def check_count(least: int, /, **options: int | None) -> None:
     """Raise ValueError naming an option that is not a whole number of `least` or more; None passes.
 
     >>> check_count(1, steps=2.5)

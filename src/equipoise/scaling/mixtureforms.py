@@ -5,6 +5,7 @@ from scipy.optimize import nnls
 
 from equipoise.scaling.form import Array, Form, grid
 from equipoise.scaling.powerform import EXPONENTS, power
+from equipoise.scaling.repeateddata import effective
 from equipoise.scaling.runs import Features
 
 COARSE = np.geomspace(0.03, 1.0, 8)
@@ -187,41 +188,50 @@ class EffectiveForm(Form):
     """E + A N^-alpha + (D sum_j tau_j p_j)^-beta: every source's tokens count, tau_j of each.
 
     The factor B is in the tau_j; so is a constant besides, as the p_j sum to 1. Without D, the sum alone.
+    repetitions: how many are worth anything, where repeated tokens are to count less and less.
     """
 
-    def __init__(self, law: str, sources: tuple[str, ...], with_size: bool) -> None:
+    def __init__(
+        self, law: str, sources: tuple[str, ...], with_size: bool, repetitions: float | None = None
+    ) -> None:
         self.law = law
         self.with_size = with_size
+        self.repetitions = repetitions
         self.amplitudes = ("E", "A") if with_size else ("E",)
         taus = tuple(f"tau.{name}" for name in sources)
         self.shapes = (*taus, "beta", "alpha") if with_size else (*taus, "beta")
         self.width = len(taus)
 
     def basis(self, s: Array, x: Features) -> tuple[Array, Array]:
-        p, m = x.need("p", self.law), self.width
-        units = millions(x)
-        seen = np.maximum(s[:, :m] @ p.T, 1e-300) * units
+        tokens, m = self.tokens(x), self.width
+        seen = np.maximum(s[:, :m] @ tokens.T, 1e-300)
         beta = s[:, m, None]
         value = seen**-beta
         k = len(self.amplitudes)
         phi = np.ones((len(s), x.count, k + 1))
         slopes = np.zeros((len(s), x.count, k + 1, s.shape[1]))
         phi[:, :, k] = value
-        slopes[:, :, k, :m] = (-beta * value / seen * units)[..., None] * p
+        slopes[:, :, k, :m] = (-beta * value / seen)[..., None] * tokens
         slopes[:, :, k, m] = -np.log(seen) * value
         if self.with_size:
             phi[:, :, 1], slopes[:, :, 1, m + 1] = power(x.need("N", self.law), s[:, m + 1])
         return phi, slopes
 
+    def tokens(self, x: Features) -> Array:  # -> (n, k)
+        """Millions of tokens of each source, as far as they count; ratios without D."""
+        found = x.need("p", self.law) * millions(x)[:, None]
+        if self.repetitions is None:
+            return found
+        x.need("D", self.law)
+        return effective(found, x.need("U", self.law) / 1e6, np.asarray(self.repetitions))
+
     def starts(self, x: Features, y: Array) -> Array:
-        p = x.need("p", self.law)
-        units = millions(x)
-        found = []
+        tokens, found = self.tokens(x), []
         for part, beta in ((0.0, 0.1), (0.3, 0.2), (0.6, 0.4)):
             target = (y - part * y.min()) ** (-1 / beta)
             # errors of the target are those of the logarithm of the loss, times this
             scale = np.abs(target) / beta
-            tau, _ = nnls(p * units[:, None] / scale[:, None], target / scale)
+            tau, _ = nnls(tokens / scale[:, None], target / scale)
             tau = np.maximum(tau, 0.02 * tau.max())
             found.append([*tau, beta, *([0.3] if self.with_size else [])])
         return np.array(found)

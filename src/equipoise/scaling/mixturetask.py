@@ -22,7 +22,10 @@ Objective = str | Scalarizer | Callable[[Array], float]
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """What is minimised over mixtures: losses of a fitted law at N and D, under weights (m,) and limits."""
+    """What is minimised over mixtures: losses of a fitted law at N and D, under weights (m,) and limits.
+
+    costs: of one token of each source (k,); D is then what `budget` buys of the mixture.
+    """
 
     law: FittedLaw
     weights: Array
@@ -30,12 +33,21 @@ class Task:
     D: float | None = None
     minimise: Objective = "sum"
     limits: tuple[tuple[int, float], ...] = ()
+    costs: Array | None = None
+    budget: float = 1.0
 
     def losses(self, p: Array) -> Array:  # (n, k) -> (n, m)
         """Predicted losses of n mixtures, on the simplex or near it."""
-        one = self.law.features(self.N, self.D, np.eye(p.shape[1])[0])
+        D = self.D if self.costs is None else self.bought(p[0])
+        one = self.law.features(self.N, D, np.eye(p.shape[1])[0])
         x = replace(one.spread(len(p)), p=np.maximum(p, 1e-9))
+        if self.costs is not None:
+            x = replace(x, D=self.bought(np.maximum(p, 1e-9)))
         return np.stack([single.predict(x) for single in self.law.singles.values()], 1)
+
+    def bought(self, p: Array) -> Any:  # (..., k) -> (...)
+        """How many tokens of a mixture the budget buys."""
+        return self.budget / (p @ self.costs)
 
     def value(self, p: Array) -> float:
         """What is minimised, of one mixture."""

@@ -119,13 +119,19 @@ def optimum(
     w = weights_of(law, weights)
     check_count(0, refits=refits)
     task = Task(law, w, N, D, minimise, _limits(law, limits))
-    top = _caps(law, caps, epochs, D)
+    return recommended(task, _caps(law, caps, epochs, D), refits)
+
+
+def recommended(task: Task, top: Array, refits: int) -> Mixture:
+    """The best mixture of a task with ratios below `top` (k,), and what it is worth; raises as `optimum`."""
+    law, w, names = task.law, task.weights, task.law.runs.sources
     if top.sum() < 1:
         raise ValueError(f"caps allow {top.sum():.3g} of the tokens; they are to sum to 1 or more")
     best = task.solved(task.starts(), top)
     if best is None:
         raise ValueError(
-            "no mixture meets the limits: " + ", ".join(f"{k} <= {v:g}" for k, v in (limits or {}).items())
+            "no mixture meets the limits: "
+            + ", ".join(f"{law.objectives[place]} <= {v:g}" for place, v in task.limits)
         )
     uniform = np.full(len(names), 1 / len(names))
     plain = proportional(law, w)

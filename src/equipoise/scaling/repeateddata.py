@@ -46,6 +46,17 @@ def effective(D: Array, U: Array, R: Array) -> Array:
     return np.where(D <= U, D, U * (1 + R * -np.expm1(-more / R)))
 
 
+def saturated(D: Array, U: Array, rate: float) -> Array:
+    """ATLAS's S: D up to one epoch, then U (1 + (1 - exp(-rate (D / U - 1))) / rate); D at rate 0.
+
+    It is `effective` with R = 1 / rate. Source: Longpre et al. 2025, after a transcription.
+
+    >>> float(saturated(np.array(2.0), np.array(1.0), 1.0).round(6))
+    1.632121
+    """
+    return np.asarray(D, dtype=float) if rate == 0 else effective(D, U, np.asarray(1 / rate))
+
+
 class RepeatedForm(Form):
     """E + A N^-alpha + B D_eff^-beta."""
 
