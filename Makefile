@@ -57,8 +57,8 @@ docs: $(VENV)/.dev ## the documentation, to site/
 	$(BIN)/mkdocs build --strict
 
 .PHONY: bench
-bench: $(VENV)/.base ## the cost of a step, the engine, the solvers, merging, scores and federated rounds, to benchmarks/results.json and docs/benchmarks.md
-	for name in engine solvers steps merging transferability federated; do $(BIN)/python -m benchmarks.$$name; done
+bench: $(VENV)/.base ## the cost of a step, the engine, the solvers, merging, scores, federated rounds and scaling laws, to benchmarks/results.json and docs/benchmarks.md
+	for name in engine solvers steps merging transferability federated scaling; do $(BIN)/python -m benchmarks.$$name; done
 
 .PHONY: bench-peers
 bench-peers: $(VENV)/.peers bench ## the same with TorchJD beside

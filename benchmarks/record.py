@@ -21,6 +21,7 @@ TITLES = {
     "merging": "Merging",
     "transferability": "Transferability",
     "federated": "Federated training",
+    "scaling": "Scaling laws",
 }
 Facts = dict[str, str | int]
 
