@@ -48,6 +48,64 @@ def test_a_gain_below_the_error_of_the_law_ends_with_code_3(table):
     assert "exceeds the gain" in said.stderr
 
 
+def test_a_saved_law_is_asked_and_a_report_written(table, tmp_path):
+    law, page = tmp_path / "law.json", tmp_path / "report.html"
+    equipoise("scale", "fit", str(table), "--law", "family-law", "--out", str(law), "--html", str(page))
+    assert page.stat().st_size > 1e6
+    said = json.loads(equipoise("scale", "optimum", str(law), "--weights", "c=3", "--json").stdout)
+    assert said["law"] == "FamilyLaw"
+    told = equipoise("scale", "fit", str(law), code=2).stderr.replace("│", " ")
+    assert "is fitted already" in " ".join(told.split())
+
+
+def test_a_budget_is_spent(table, tmp_path):
+    with table.open(encoding="utf-8") as file:
+        header, *rows = csv.reader(file)
+    path = tmp_path / "budget.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([[*header, "D"], *([*row, 1e6 + 1e3 * i] for i, row in enumerate(rows))])
+    asked = (
+        "scale",
+        "optimum",
+        str(path),
+        "--law",
+        "own-tokens",
+        "--costs",
+        "a=1,b=2,c=4",
+        "--budget",
+        "1e6",
+    )
+    said = json.loads(equipoise(*asked, "--json").stdout)
+    assert sum(said["money"].values()) == pytest.approx(1e6)
+
+
+MODEL = """
+import torch
+
+def make(width):
+    return torch.nn.Sequential(
+        torch.nn.Linear(6, width), torch.nn.ReLU(), torch.nn.Linear(width, width), torch.nn.ReLU(),
+        torch.nn.Linear(width, 3))
+
+def batches():
+    drawn = torch.Generator().manual_seed(0)
+    for _ in range(4):
+        x = torch.randn(32, 6, generator=drawn)
+        yield x, x[:, :3].argmax(1)
+"""
+
+
+def test_a_model_is_checked_at_several_widths(tmp_path):
+    path = tmp_path / "model.py"
+    path.write_text(MODEL, encoding="utf-8")
+    given = ("scale", "mup-check", f"{path}:make", "--widths", "32,256", "--lr", "0.001")
+    said = json.loads(equipoise(*given, "--json").stdout)
+    assert said["muP"]["ok"]
+    assert said["standard"]["faults"]
+    told = equipoise("scale", "mup-check", f"{path}:build", code=2).stderr.replace("│", " ")
+    assert "has no function 'build'" in " ".join(told.split())
+
+
 def test_a_plan_is_a_table_to_run():
     rows = list(
         csv.DictReader(equipoise("scale", "plan", "--sources", "en,de", "--budget", "6").stdout.splitlines())

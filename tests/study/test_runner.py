@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from tests.study.command import TINY, children, done, finish, gone, kill, metrics, start, wait_until
 
+from equipoise.study.mixtures import mixtures
 from equipoise.study.scoring import choices
 from equipoise.study.store import load_run
 
@@ -175,3 +176,13 @@ def test_on_a_terminal_it_shows_bars(tmp_path):
     assert "━".encode() in shown
     assert b"/60" in shown
     assert b"[1/" not in shown
+
+
+def test_its_trainings_under_fixed_weights_are_runs_of_a_mixture(reference):
+    runs, held = mixtures(reference[0]), load_run(reference[0])
+    assert runs.sources == runs.objectives == held.objectives
+    assert {tuple(p) for p in runs.features.p} >= {(0.5, 0.5), (1.0, 0.0), (0.0, 1.0)}
+    one = next(r for r in held.trials if r.trial.kind == "fixed")
+    row = runs.run.index(one.trial.name)
+    assert runs.features.p[row].tolist() == list(one.trial.weights)
+    assert runs.seed_sd().keys() == set(held.objectives)

@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from equipoise.cli.mupcheck import mup_check
+from equipoise.cli.scaleinput import amounts, known, largest, saved_law, table_of
+
 if TYPE_CHECKING:
-    from equipoise.scaling import FittedLaw, Runs
+    from equipoise.scaling import FittedLaw
 
 DOUBTFUL = 3
-"""The exit code where the law's error on held-out runs exceeds the gain that it foretells."""
+"""The exit code where the law's error on held-out runs exceeds the gain that it foretells, and where a model
+under muP does not keep its sizes."""
 
 
 class What(StrEnum):
@@ -24,16 +28,18 @@ class What(StrEnum):
     predict = "predict"
     optimum = "optimum"
     plan = "plan"
+    mup_check = "mup-check"
 
 
 def scale(
-    what: Annotated[What, typer.Argument(help="fit, compare, predict, optimum or plan.")],
-    runs: Annotated[
-        Path | None,
+    what: Annotated[What, typer.Argument(help="fit, compare, predict, optimum, plan or mup-check.")],
+    given: Annotated[
+        str | None,
         typer.Argument(
-            metavar="[RUNS.csv]",
-            help="A table of runs: N, D, p.<source>, loss or loss.<objective>, and if any U.<source>, "
-            "run, seed. plan takes none.",
+            metavar="[RUNS]",
+            help="A CSV table of runs (N, D, p.<source>, loss or loss.<objective>, and if any U.<source>, "
+            "run, seed), the folder of a study, or for predict and optimum a law that fit wrote. plan takes "
+            "none; mup-check takes FILE.py:FUNCTION.",
         ),
     ] = None,
     law: Annotated[
@@ -57,10 +63,25 @@ def scale(
         float | None, typer.Option(help="Largest number of epochs of a source, by its U.<source>.")
     ] = None,
     limits: Annotated[str | None, typer.Option(help="Largest predicted losses, as en=2.95.")] = None,
+    costs: Annotated[
+        str | None, typer.Option(help="For optimum: price of an example of each source, with --budget.")
+    ] = None,
+    budget: Annotated[
+        float | None, typer.Option(help="For plan: how many runs, 20. With --costs: the money to spend.")
+    ] = None,
     sources: Annotated[str | None, typer.Option(help="For plan: what is mixed, as en,de,tr.")] = None,
-    budget: Annotated[int, typer.Option(min=1, help="For plan: how many runs.")] = 20,
+    widths: Annotated[str, typer.Option(help="For mup-check: the widths, the base first.")] = "32,64,128,256",
+    lr: Annotated[float, typer.Option(help="For mup-check: a calm learning rate of the base.")] = 2e-3,
+    steps: Annotated[int, typer.Option(min=1, help="For mup-check: steps before sizes are taken.")] = 4,
+    optimizer: Annotated[str, typer.Option(help="For mup-check: adam or sgd.")] = "adam",
+    transfer: Annotated[
+        bool, typer.Option(help="For mup-check: sweep learning rates at each width too.")
+    ] = False,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the law, or the plan, there.")
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE.html", help="Write a report with pictures there.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -68,69 +89,75 @@ def scale(
 
     compare RUNS.csv ranks all laws by what they foretell of mixtures that they have not seen; optimum
     RUNS.csv takes the best, and prints the mixture, the gain over plain ones, and the noise between seeds.
-    plan proposes which mixtures to run. Exit code 3: the law's error on held-out runs exceeds the gain that
-    it foretells.
+    plan proposes which mixtures to run. mup-check FILE.py:make sees whether settings hold at other widths.
+    Exit code 3: the law's error on held-out runs exceeds the gain that it foretells.
     """
     if what is What.plan:
-        _plan(sources, budget, out)
+        _plan(sources, 20 if budget is None else int(budget), out)
         return
-    if runs is None:
-        raise typer.BadParameter(f"{what.value} takes a table of runs, RUNS.csv")
-    ratios, importance = _amounts("p", p), _amounts("weights", weights)
-    tops, most = _amounts("caps", caps), _amounts("limits", limits)
-    named = None if law is None else _known("law", law.replace("-", "").replace("_", ""), "scaling", "law")
+    if given is None:
+        wanted = "FILE.py:FUNCTION" if what is What.mup_check else "a table of runs, RUNS.csv"
+        raise typer.BadParameter(f"{what.value} takes {wanted}")
+    if what is What.mup_check:
+        checked = mup_check(given, widths, lr=lr, steps=steps, optimizer=optimizer, transfer=transfer)
+        _tell([(checked.words, checked.plain)], as_json)
+        if not checked.ok:
+            raise typer.Exit(DOUBTFUL)
+        return
+    ratios, importance = amounts("p", p), amounts("weights", weights)
+    tops, most, prices = amounts("caps", caps), amounts("limits", limits), amounts("costs", costs)
+    if (prices is None) != (budget is None):
+        raise typer.BadParameter("--costs and --budget go together")
+    named = None if law is None else known("law", law.replace("-", "").replace("_", ""), "scaling", "law")
     rule = None
     if minimise not in ("sum", "worst"):
-        rule = _known("scalarisation", minimise, "scalarization", "scalarizer")
+        rule = known("scalarisation", minimise, "scalarization", "scalarizer")
     import equipoise.scalarization
     import equipoise.scaling
-    from equipoise.scaling import Runs, compare, optimum
+    from equipoise.scaling import compare, optimum, spend, write_report
 
-    table, told = Runs.from_csv(runs), []
-    found = compare(table) if what is What.compare or named is None else None
-    if what is What.compare and found is not None:
-        told.append((str(found), {"comparison": found.plain()}))
-        if not table.sources:
-            _tell(told, as_json)
-            return
-    chosen = found.best if found is not None else getattr(equipoise.scaling, named or "")()
-    fitted = chosen.fit(table, bootstrap=bootstrap, holdout=holdout, highest=highest)  # type: ignore[arg-type]
+    told: list[tuple[str, dict[str, Any]]] = []
+    fitted, found = saved_law(Path(given)), None
+    if fitted is None:
+        table = table_of(Path(given))
+        found = compare(table) if what is What.compare or named is None else None
+        chosen = found.best if found is not None else getattr(equipoise.scaling, named or "")()
+        fitted = chosen.fit(table, bootstrap=bootstrap, holdout=holdout, highest=highest)  # type: ignore[arg-type]
+    elif what in (What.fit, What.compare):
+        raise typer.BadParameter(f"{what.value} takes runs; {given} is a law that is fitted already")
     if out is not None:
         fitted.save(out)
-    if what is What.fit:
-        _tell([(str(fitted), fitted.plain())], as_json)
-        return
     if what is What.predict:
         _tell([_predicted(fitted, n, d, ratios)], as_json)
         return
-    if what is What.compare:  # of what is not said, the largest that was run
-        n, d = (_largest(table, name) if given is None else given for name, given in (("N", n), ("D", d)))
-    mixture = optimum(
-        fitted,
-        importance,
-        N=n,
-        D=d,
-        minimise=minimise if rule is None else getattr(equipoise.scalarization, rule)(),
-        caps=tops,
-        epochs=epochs,
-        limits=most,
-    )
-    told.append((f"{fitted.law.name}\n{mixture}", {"law": fitted.law.name, **mixture.plain()}))
+    if what is What.compare and found is not None:
+        told.append((str(found), {"comparison": found.plain()}))
+    if what is What.fit:
+        told.append((str(fitted), fitted.plain()))
+    mixture, doubtful = None, False
+    if what is not What.fit and fitted.runs.sources:
+        # of what is not said, the largest that was run
+        n = largest(fitted.runs, "N") if n is None else n
+        d = largest(fitted.runs, "D") if d is None else d
+        scalar = minimise if rule is None else getattr(equipoise.scalarization, rule)()
+        if prices is not None and budget is not None:
+            spent = spend(fitted, prices, budget, importance, N=n, minimise=scalar)
+            mixture, words, plain = spent.mixture, str(spent), spent.plain()
+        else:
+            mixture = optimum(
+                fitted, importance, N=n, D=d, minimise=scalar, caps=tops, epochs=epochs, limits=most
+            )
+            words, plain = str(mixture), mixture.plain()
+        told.append((f"{fitted.law.name}\n{words}", {"law": fitted.law.name, **plain}))
+        doubtful = mixture.within_doubt
+    elif what is What.optimum:
+        raise typer.BadParameter(f"the runs of {given} have no mixture, p.<source>; there is none to choose")
+    if html is not None:
+        write_report(html, fitted, mixture, comparison=found, weights=importance, N=n, D=d)
     _tell(told, as_json)
-    if mixture.within_doubt:
+    if doubtful:
         typer.echo("the law's error on held-out runs exceeds the gain", err=True)
         raise typer.Exit(DOUBTFUL)
-
-
-def _known(kind: str, name: str, room: str, shape: str) -> str:
-    """The name of a card of a room as it is written, whatever the case. Raises BadParameter."""
-    from equipoise.core.card import cards
-    from equipoise.core.errors import unknown
-
-    known = {card.name.lower(): card.name for card in cards(room).values() if card.shape == shape}
-    if name.lower() not in known:
-        raise typer.BadParameter(unknown(kind, name, known.values()))
-    return known[name.lower()]
 
 
 def _predicted(
@@ -165,25 +192,6 @@ def _plan(sources: str | None, budget: int, out: Path | None) -> None:
         typer.echo(text.getvalue(), nl=False)
     else:
         write(out, text.getvalue())
-
-
-def _amounts(option: str, text: str | None) -> dict[str, float] | None:
-    """{"en": 0.7} of "en=0.7". Raises BadParameter."""
-    if text is None:
-        return None
-    found = {}
-    for part in filter(None, map(str.strip, text.split(","))):
-        name, _, value = part.partition("=")
-        try:
-            found[name.strip()] = float(value)
-        except ValueError:
-            raise typer.BadParameter(f"--{option}: {part!r} is not NAME=NUMBER") from None
-    return found
-
-
-def _largest(table: "Runs", name: str) -> float | None:
-    column = getattr(table.features, name)
-    return None if column is None else float(column.max())
 
 
 def _tell(told: list[tuple[str, dict[str, Any]]], as_json: bool) -> None:

@@ -31,7 +31,7 @@ def load(path: Path, base: type[Wanted]) -> type[Wanted]:
     if not path.is_file():
         start = f"equipoise init {path.name}{' --federation' if base is Federation else ''}"
         raise ProblemError(f"there is no file {path}; `{start}` writes one to start from")
-    kind = only_subclass(_import(path), base, str(path))
+    kind = only_subclass(imported(path), base, str(path))
     check(kind, str(path))
     return kind
 
@@ -63,7 +63,8 @@ def check(kind: type[Problem] | type[Federation], where: str) -> None:
         raise ProblemError(f"{where}: the {term(base)} {kind.__name__} is incomplete: {'; '.join(faults)}")
 
 
-def _import(path: Path) -> ModuleType:
+def imported(path: Path) -> ModuleType:
+    """The module of a file, whose folder joins the end of `sys.path`; ProblemError where that fails."""
     name = f"equipoise_problem_{path.stem}_{sha256(str(path).encode()).hexdigest()[:8]}"
     spec = spec_from_file_location(name, path)
     assert spec is not None

@@ -27,10 +27,13 @@ from .form import Form as Form
 from .gradientnorm import GradientNorm as GradientNorm
 from .independence import Independence as Independence
 from .independence import independence as independence
+from .influence import Influence as Influence
+from .influence import influence as influence
 from .kaplan import Kaplan as Kaplan
 from .knapsack import Knapsack as Knapsack
 from .knapsack import knapsack as knapsack
 from .law import Law as Law
+from .lawfile import load_law as load_law
 from .linearmixing import LinearMixing as LinearMixing
 from .losstoloss import LossToLoss as LossToLoss
 from .mixeddata import MixedData as MixedData
@@ -48,6 +51,7 @@ from .powerlr import power_lr as power_lr
 from .proposed import proposed as proposed
 from .repeateddata import RepeatedData as RepeatedData
 from .repeateddata import saturated as saturated
+from .reportpage import write_report as write_report
 from .residualtrees import ResidualTrees as ResidualTrees
 from .runs import Runs as Runs
 from .samplerhealth import Health as Health

@@ -30,6 +30,7 @@ CARD = Card(
     use="a table of runs over N and D, to extrapolate either, or to share out compute",
     avoid="repeated data, mixtures, fewer than a dozen runs",
     status="main",
+    evidence="chinchilla",
 )
 
 

@@ -24,6 +24,7 @@ CARD = Card(
     use="two sources, old and new, and a limit on what the old one may lose",
     avoid="few runs: it has nine numbers",
     status="main",
+    evidence="dcpt",
 )
 
 

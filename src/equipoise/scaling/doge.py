@@ -26,6 +26,7 @@ CARD = Card(
     use="the Gramian is there for a rule, and no losses of small runs are",
     avoid="small batches: inner products of single batches are noise",
     status="main",
+    evidence="doremi_doge",
 )
 
 

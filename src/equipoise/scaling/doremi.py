@@ -38,6 +38,7 @@ CARD = Card(
     use="a reference model of the same size is at hand, and no losses of small runs are",
     avoid="sources with noise that no model learns; losses of small runs say more, see `compare`",
     status="main",
+    evidence="doremi_doge",
 )
 
 

@@ -24,6 +24,7 @@ CARD = Card(
     use="sources so small that they are repeated many times",
     avoid="everything within an epoch: the rising term has nothing to be told from",
     status="experimental",
+    evidence="double_power",
 )
 
 

@@ -28,6 +28,7 @@ CARD = Card(
     use="first, for any mixture; it takes runs without some of the sources",
     avoid="sources that hurt each other: transfers are 0 or more",
     status="experimental",
+    evidence="regmix_runs",
 )
 
 

@@ -24,6 +24,7 @@ CARD = Card(
     use="sources that may hurt each other: the slopes have signs",
     avoid="ratios near 0, where real losses rise faster than it does",
     status="main",
+    evidence="regmix_runs",
 )
 
 

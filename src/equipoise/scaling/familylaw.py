@@ -36,6 +36,7 @@ CARD = Card(
     use="few sources, all of them in every run, and a quick optimum in closed form",
     avoid="sources that help each other, and ratios of 0, where it is infinite",
     status="main",
+    evidence="family_law",
 )
 
 

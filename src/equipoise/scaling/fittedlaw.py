@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,10 @@ from equipoise.scaling.single import Single
 
 if TYPE_CHECKING:
     from equipoise.scaling.law import Law
+
+
+FORMAT = "equipoise law 1"
+"""What a saved law begins with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +37,23 @@ class Holdout:
             for name, part in self.errors.items()
         }
 
+    def plain(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        errors = {name: part.tolist() for name, part in self.errors.items()}
+        return {"what": self.what, "rows": self.rows, "mean": self.mean, "errors": errors}
+
     @property
     def overall(self) -> float:
         """The mean over all losses."""
         return float(np.nanmean(list(self.mean.values())))
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """What one loss was fitted to: rows (n,) of the table, and delta of the Huber loss."""
+
+    rows: Array
+    delta: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +73,14 @@ class Prediction:
 class FittedLaw:
     """A law that was fitted to runs.
 
-    law: what it is. runs: the table. singles: the fit of each loss. used: {loss: (rows, delta)}. holdout: how
-    it did on runs that it had not seen, None where none were held out.
+    law: what it is. runs: the table. singles: the fit of each loss. used: what each was fitted to. holdout:
+    how it did on runs that it had not seen, None where none were held out.
     """
 
     law: "Law"
     runs: Runs
     singles: Mapping[str, Single]
-    used: Mapping[str, tuple[int, float]]
+    used: Mapping[str, Used]
     holdout: Holdout | None = None
 
     @property
@@ -172,17 +189,19 @@ class FittedLaw:
         held = self.holdout
         return {
             "law": self.law.name,
-            "options": asdict(self.law),
-            "rows": {name: rows for name, (rows, _) in self.used.items()},
-            "delta": {name: delta for name, (_, delta) in self.used.items()},
+            "options": self.law.options(),
+            "rows": {name: len(used.rows) for name, used in self.used.items()},
+            "delta": {name: used.delta for name, used in self.used.items()},
             "losses": {name: single.plain() for name, single in self.singles.items()},
             "flags": self.flags(),
-            "holdout": None if held is None else {"what": held.what, "rows": held.rows, "mean": held.mean},
+            "holdout": None if held is None else held.plain(),
         }
 
     def save(self, path: str | Path) -> None:
-        """Write what was found as JSON, atomically."""
-        write(Path(path), json.dumps(self.plain(), indent=1) + "\n")
+        """Write the law and the runs that it was fitted to as JSON, atomically; `load_law` reads it."""
+        kept = {name: used.rows.tolist() for name, used in self.used.items()}
+        whole = {"format": FORMAT, **self.plain(), "kept": kept, "runs": self.runs.columns()}
+        write(Path(path), json.dumps(whole, indent=1) + "\n")
 
     def __str__(self) -> str:
         lines = [f"{self.law.name}, {len(self.runs)} rows"]

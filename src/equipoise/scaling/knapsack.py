@@ -35,6 +35,7 @@ CARD = Card(
     use="groups of tries whose gradient is zero when all succeed or all fail",
     avoid="success rates that nobody has seen: they begin at 1/2",
     status="main",
+    evidence="knapsack",
 )
 
 Value = Callable[[int, float], float]

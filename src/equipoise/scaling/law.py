@@ -1,7 +1,7 @@
 """Law: what a loss is of parameters, tokens and mixture; a subclass says the form, and whom it suits."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -9,10 +9,10 @@ import numpy as np
 
 from equipoise.core.checks import check_count, check_positive
 from equipoise.core.errors import check_choice
-from equipoise.scaling.fittedlaw import FittedLaw, Holdout
+from equipoise.scaling.fittedlaw import FittedLaw, Holdout, Used
 from equipoise.scaling.form import Form
 from equipoise.scaling.runs import Array, Features, Runs, as_runs
-from equipoise.scaling.single import Single, fit_form
+from equipoise.scaling.single import FormSingle, Single, fit_form
 
 Given = Runs | Mapping[str, Iterable[Any]] | str | Path
 Held = Literal["largest", "mixtures", "none"]
@@ -52,6 +52,26 @@ class Law:
     def single(self, x: Features, y: Array, own: int, *, delta: float, weights: Array) -> Single:
         """The fit of one loss, with refits under `weights` (B, n)."""
         return fit_form(self.form(x, own), x, y, delta=delta, weights=weights)
+
+    def restored(self, x: Features, y: Array, own: int, held: Mapping[str, Any]) -> Single:
+        """The fit of one loss from what its `plain` gave, without fitting."""
+        theta, refits, shares = (np.array(held[name]) for name in ("theta", "refits", "shares"))
+        return FormSingle(
+            self.form(x, own),
+            theta,
+            float(held["objective"]),
+            refits.reshape(-1, len(theta)),
+            float(held["least"]),
+            shares,
+        )
+
+    def options(self) -> dict[str, Any]:
+        """Its options as plain values; a law among them as {"law": name, "options": ...}."""
+        found = {part.name: getattr(self, part.name) for part in fields(self)}
+        return {
+            name: {"law": value.name, "options": value.options()} if isinstance(value, Law) else value
+            for name, value in found.items()
+        }
 
     def fit(
         self,
@@ -99,7 +119,7 @@ class Law:
             delta = self.delta or min(max(noise.get(objective, self.usual), 1e-3), 0.03)
             weights = resampled([runs.run[i] for i in rows], bootstrap, seed)
             singles[objective] = self.single(x.take(rows), y[rows], own, delta=delta, weights=weights)
-            used[objective] = (len(rows), delta)
+            used[objective] = Used(rows, delta)
         return FittedLaw(self, runs, singles, used)
 
     def own_of(self, runs: Runs, objective: str) -> int:

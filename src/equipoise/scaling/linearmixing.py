@@ -1,6 +1,8 @@
 """LinearMixing: a loss as the mean of what it would be on each source alone."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.optimize import nnls
@@ -42,6 +44,9 @@ class LinearSingle(Single):
     def draws(self, x: Features) -> Array:
         return self.refits @ x.need("p", "LinearMixing").T
 
+    def plain(self) -> dict[str, Any]:
+        return {**super().plain(), "refits": self.refits.tolist()}
+
     def spread(self) -> dict[str, float]:
         if not len(self.refits):
             return {}
@@ -66,3 +71,7 @@ class LinearMixing(Law):
         found = solved(np.ones(len(y)))
         refits = np.array([solved(weight) for weight in weights]).reshape(len(weights), len(names))
         return LinearSingle(dict(zip(names, map(float, found), strict=True)), refits)
+
+    def restored(self, x: Features, y: Array, own: int, held: Mapping[str, Any]) -> Single:
+        found = dict(held["coefficients"])
+        return LinearSingle(found, np.array(held["refits"]).reshape(-1, len(found)))

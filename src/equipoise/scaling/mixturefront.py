@@ -7,6 +7,7 @@ from equipoise.core.checks import check_count
 from equipoise.core.front import Front
 from equipoise.scaling.fittedlaw import FittedLaw
 from equipoise.scaling.mixturetask import Task
+from equipoise.scaling.runs import Array
 
 
 def front(
@@ -14,7 +15,8 @@ def front(
 ) -> Front:
     """The trade-offs that a fitted law foretells.
 
-    Losses of the optima of `count` weightings, as a `Front` whose solutions hold the mixture as "p".
+    Losses of the optima of `count` weightings, as a `Front` whose solutions hold the mixture as "p"; each is
+    sought from the one before and from equal ratios.
 
     Raises ValueError as `optimum` does, and for a law of one loss.
     """
@@ -27,10 +29,12 @@ def front(
         weights = np.stack([part, 1 - part], 1)
     else:
         weights = np.random.default_rng(seed).dirichlet(np.ones(m), count)
-    mixtures = []
+    uniform = np.full(len(law.runs.sources), 1 / len(law.runs.sources))
+    mixtures: list[Array] = []
     for w in weights:
         task = Task(law, w, N, D)
-        best = task.solved(task.starts(), np.ones(len(law.runs.sources)))
+        starts = np.stack([mixtures[-1], uniform]) if mixtures else task.starts()
+        best = task.solved(starts, np.ones(len(law.runs.sources)))
         assert best is not None
         mixtures.append(best)
     points = Task(law, np.ones(m), N, D).losses(np.array(mixtures))

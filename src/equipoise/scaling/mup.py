@@ -41,6 +41,7 @@ CARD = Card(
     use="a learning rate that was tuned at a small width is to serve a large one",
     avoid="fine-tuning: initialisation is half of it; where depth or batch grows, not width",
     status="main",
+    evidence="mup",
 )
 
 Rule = Literal["adam", "sgd"]

@@ -1,5 +1,6 @@
 """ResidualTrees: a law, and boosted trees for what it leaves."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -36,6 +37,7 @@ CARD = Card(
     use="some hundred runs and more, to interpolate among them",
     avoid="extrapolation, of which trees know nothing; fewer than 60 runs",
     status="experimental",
+    evidence="regmix_runs",
 )
 
 
@@ -63,6 +65,9 @@ class TreesSingle(Single):
     def flags(self) -> list[str]:
         return self.law.flags()
 
+    def plain(self) -> dict[str, Any]:
+        return {**super().plain(), "law": self.law.plain()}
+
 
 def table(x: Features) -> Array:  # -> (n, features)
     """N and D as logarithms, and the mixture."""
@@ -87,16 +92,23 @@ class ResidualTrees(Law):
         return self.law.usable(x, own)
 
     def single(self, x: Features, y: Array, own: int, *, delta: float, weights: Array) -> Single:
-        from sklearn.ensemble import HistGradientBoostingRegressor  # takes longer to import than a fit
+        return _with_trees(self.law.single(x, y, own, delta=delta, weights=weights), x, y)
 
-        law = self.law.single(x, y, own, delta=delta, weights=weights)
-        trees = HistGradientBoostingRegressor(
-            max_iter=100,
-            learning_rate=0.1,
-            max_leaf_nodes=8,
-            min_samples_leaf=5,
-            l2_regularization=1.0,
-            random_state=0,
-        )
-        trees.fit(table(x), np.log(y) - np.log(law.predict(x)))
-        return TreesSingle(law, trees)
+    def restored(self, x: Features, y: Array, own: int, held: Mapping[str, Any]) -> Single:
+        return _with_trees(self.law.restored(x, y, own, held["law"]), x, y)
+
+
+def _with_trees(law: Single, x: Features, y: Array) -> TreesSingle:
+    """Trees on what a law left; the same for the same runs."""
+    from sklearn.ensemble import HistGradientBoostingRegressor  # takes longer to import than a fit
+
+    trees = HistGradientBoostingRegressor(
+        max_iter=100,
+        learning_rate=0.1,
+        max_leaf_nodes=8,
+        min_samples_leaf=5,
+        l2_regularization=1.0,
+        random_state=0,
+    )
+    trees.fit(table(x), np.log(y) - np.log(law.predict(x)))
+    return TreesSingle(law, trees)

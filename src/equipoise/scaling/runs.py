@@ -121,6 +121,22 @@ class Runs:
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
 
+    def columns(self) -> dict[str, list[Any]]:
+        """The table as a mapping again, missing losses empty."""
+        x = self.features
+        found: dict[str, list[Any]] = {"run": list(self.run)}
+        if self.seed is not None:
+            found["seed"] = list(self.seed)
+        found |= {name: part.tolist() for name, part in (("N", x.N), ("D", x.D)) if part is not None}
+        for name, part in (("p", x.p), ("U", x.U)):
+            if part is not None:
+                found |= {f"{name}.{s}": part[:, i].tolist() for i, s in enumerate(self.sources)}
+        found |= {name: column.tolist() for name, column in x.other.items()}
+        for objective in self.objectives:
+            values = [v if np.isfinite(v) else "" for v in self.loss(objective).tolist()]
+            found[LOSS if self.objectives == (LOSS,) else f"{LOSS}.{objective}"] = values
+        return found
+
     def __len__(self) -> int:
         return self.count
 

@@ -30,8 +30,9 @@ CARD = Card(
     single="any loss",
     cost="one pass over gradients and second moments",
     use="a loss that jumps now and then under Adam",
-    avoid="a loss that jumps often: its learning rate is too high, or data are broken",
+    avoid="spikes that come often: clip the norm of the gradient, or take theta near 50",
     status="main",
+    evidence="spam",
 )
 
 
@@ -43,8 +44,12 @@ class SpikeClip:
     steps are 0 again, and the learning rates rise over `warmup` steps with (1 - cos) / 2. Nothing is cut in
     the first `settle` steps after that, while v is not yet what it stands for.
 
-    The authors' code leaves the count of steps, so that new moments are taken for settled ones and the first
-    steps after a reset are tenfold too short; here the count begins anew with them.
+    The authors' code leaves the count of steps, so that new moments are taken for settled ones: under a
+    steady gradient steps are up to four times too long after a reset. Here the count begins anew with them.
+
+    A spike that is cut at theta = 5000 still multiplies v by six, so that a few of them in one period shorten
+    Adam's steps as one whole spike does (see the evidence); where spikes come often take theta near 50, or
+    clip the norm of the gradient.
 
     theta, reset, warmup, settle: the authors' defaults. reset: 0 never does. `clipped` counts entries of the
     last step that were cut. `remove` takes the hooks off. State is in `state_dict`, beside the optimizer's.

@@ -35,6 +35,7 @@ CARD = Card(
     use="a source that has few examples and would be learned by heart beside a large one",
     avoid="sources of like sizes: a static mixture is as good there",
     status="main",
+    evidence="order_matters",
 )
 
 Part = Mapping[str, float] | Schedule | str

@@ -1,6 +1,8 @@
 """Utility: pools of data that are worth less each time they are seen."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.optimize import least_squares
@@ -46,7 +48,7 @@ def utility(seen: Array, per_epoch: Array, a: float, b: float, c: float, d: floa
         now = np.minimum(seen, (k + 1) * per_epoch)
         logs = logs + np.where(now > last, b * 2 ** (-k / c) * np.log(now / last), 0.0)
         last = np.maximum(now, last)
-    return d + np.exp(logs)
+    return d + np.exp(np.minimum(logs, 600.0))
 
 
 @dataclass(eq=False)
@@ -102,3 +104,6 @@ class Utility(Law):
         assert best is not None
         a, b, c, d = np.exp(best.x)
         return UtilitySingle({"a": float(a) / scale, "b": -float(b), "c": float(c), "d": float(d)})
+
+    def restored(self, x: Features, y: Array, own: int, held: Mapping[str, Any]) -> Single:
+        return UtilitySingle(dict(held["coefficients"]))
