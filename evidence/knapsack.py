@@ -5,8 +5,8 @@ each, one of which is right, and a table of logits as the policy. At the start t
 is between .005 and .9, evenly in its logarithm; the seed draws them. In each of 100 steps 512 tries are
 dealt; the policy of a prompt moves along the gradient of its group, rewards less their mean over their
 deviation, so that a group where all or none are right does not move. `Knapsack` deals by rates that it sees
-in the tries, .8 of what it knew kept; eight for each prompt are dealt beside it, and a deal by the true
-rates, which nobody has. Claims:
+in the tries, .8 of what it knew kept, without `sure`; eight for each prompt are dealt beside it, and a deal
+by the true rates, which nobody has. Claims:
 
 (a) Over the run the share of groups with a gradient is larger by a fifth or more than that of equal groups.
 (b) At the end the mean chance of the right answer is higher.
@@ -16,9 +16,10 @@ Each way's rate is of the same three, by the chance at the end on a seed that is
 settings were chosen before a look. The paper trains language models, where prompts share their parameters.
 
 Two things were added after the look, to see why, and no claim is about them. One is the authors' further
-rule: rates are those of the last tries alone, and what is left of the budget, once every prompt with a rate
-between 0 and 1 has tries for unlike outcomes nine times in ten, goes to prompts where none was right. The
-other is how many groups are expected to have a gradient where rates are known, under three deals.
+rule, `sure`, which is the default of the class since: rates are those of the last tries alone, and what is
+left of the budget, once every prompt with a rate between 0 and 1 has tries for unlike outcomes nine times in
+ten, goes to prompts where none was right. The other is how many groups are expected to have a gradient where
+rates are known, under three deals.
 """
 
 import sys
@@ -41,7 +42,7 @@ BUDGET = PROMPTS * GROUP
 MEMORY, LEAST = 0.8, 2
 RATES = (0.1, 0.3, 1.0)
 TUNING = 1000
-MOST, SURE = 128, 0.9
+SURE = 0.9
 EQUAL, SEEN, KNOWN, REST = (
     "eight each",
     "Knapsack, rates seen",
@@ -67,43 +68,22 @@ def learn(way: str, rate: float, seed: int, steps: int) -> Learned:
     logits = np.zeros((PROMPTS, ANSWERS))
     logits[:, 0] = np.log(chances / (1 - chances) * (ANSWERS - 1))
     names = [str(i) for i in range(PROMPTS)]
-    schedule = Knapsack(names, budget=BUDGET, least=LEAST, memory=MEMORY if way == SEEN else 0.0)
+    memory, sure = (MEMORY if way == SEEN else 0.0), (SURE if way == REST else None)
+    schedule = Knapsack(names, budget=BUDGET, least=LEAST, memory=memory, sure=sure)
     shares, largest, right = [], 0, np.full(PROMPTS, 0.5)
     for _ in range(steps):
         policy = softmax(logits)
         if way == KNOWN:
             schedule.observe(dict(zip(names, policy[:, 0].tolist(), strict=True)))
-        if way == EQUAL:
-            dealt = np.full(PROMPTS, GROUP)
-        elif way == REST:
-            dealt = with_rest(right)
-        else:
-            dealt = np.array(list(schedule.deal.values()))
+        dealt = np.full(PROMPTS, GROUP) if way == EQUAL else np.array(list(schedule.deal.values()))
         tries = draws.multinomial(dealt, policy)  # (prompts, answers)
         right = tries[:, 0] / dealt
         logits += rate * gradient(tries / dealt[:, None], right, policy)
-        if way == SEEN:
+        if way in (SEEN, REST):
             schedule.observe(dict(zip(names, right.tolist(), strict=True)))
         shares.append(float(((right > 0) & (right < 1)).mean()))
         largest = max(largest, int(dealt.max()))
     return Learned(tuple(shares), float(softmax(logits)[:, 0].mean()), largest)
-
-
-def with_rest(rates: Array) -> Array:  # (m,) -> (m,)
-    """The authors' deal: `knapsack` over rates between 0 and 1, and what these can spare to rates of 0."""
-    mixed = (rates > 0) & (rates < 1)
-    counts = np.full(len(rates), LEAST)
-    needs = np.log(1 - SURE) / np.log(np.maximum(rates, 1 - rates)[mixed])
-    spare = max(BUDGET - int(counts.sum()) - int(np.minimum(needs, MOST).sum()), 0)
-    if spare:
-        takers = np.flatnonzero(rates == 0) if (rates == 0).any() else np.flatnonzero(~mixed)
-        if not len(takers):
-            return knapsack(rates, BUDGET, least=LEAST)
-        counts[takers] += spare // len(takers)
-        counts[takers[: spare % len(takers)]] += 1
-    if mixed.any():
-        counts[mixed] = knapsack(rates[mixed], BUDGET - int(counts[~mixed].sum()), least=LEAST)
-    return counts
 
 
 def chance(n: int, p: float) -> float:

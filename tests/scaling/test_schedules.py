@@ -20,7 +20,7 @@ from equipoise.scaling import (
     UniMax,
     knapsack,
 )
-from equipoise.scaling.knapsack import told
+from equipoise.scaling.knapsack import told, with_spare
 
 EVERY = {
     "Static": lambda: Static({"a": 1, "b": 3}),
@@ -175,6 +175,17 @@ def test_a_knapsack_follows_what_is_seen():
     assert schedule.deal == {"easy": 2, "hard": 14}
 
 
+def test_what_can_be_spared_goes_to_prompts_where_nothing_has_succeeded():
+    rates = np.array([0.0, 0.5, 0.0, 0.5])
+    assert with_spare(rates, 40).tolist() == [16, 4, 16, 4]
+    assert knapsack(rates, 40).tolist() == [2, 18, 2, 18]
+    assert with_spare(np.array([1.0, 0.5]), 20).tolist() == [16, 4]
+    assert with_spare(np.array([0.5, 0.5]), 20).tolist() == [10, 10]
+    assert with_spare(np.zeros(3), 12).tolist() == [4, 4, 4]
+    assert with_spare(np.zeros(3), 12, most=4).tolist() == [4, 4, 4]
+    assert Knapsack(("a", "b"), budget=8, sure=None).deal == {"a": 4, "b": 4}
+
+
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
@@ -198,6 +209,7 @@ def test_a_knapsack_follows_what_is_seen():
         (lambda: GradientNorm(("a", "b"), trust=2.0), "trust"),
         (lambda: knapsack([0.5, 1.5], 10), "rate 1 is 1.5"),
         (lambda: knapsack([0.5, 0.5], 3), "give 4 to"),
+        (lambda: Knapsack(("a", "b"), budget=8, sure=1.0), "sure is 1.0"),
         (lambda: Knapsack(("a", "b"), budget=8).observe({"a": 2.0}), "the rate of 'a'"),
     ],
 )

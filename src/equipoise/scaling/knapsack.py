@@ -98,21 +98,66 @@ def knapsack(
     return counts
 
 
+def with_spare(
+    rates: Array, budget: int, *, least: int = 2, most: int | None = None, sure: float = 0.9
+) -> Array:  # (m,) -> (m,)
+    """The deal under rates that were seen, of which 0 and 1 may be chance.
+
+    Prompts with a rate between them have a claim on the tries that bring unlike outcomes with probability
+    `sure`; what the budget has beyond goes evenly to those at 0, or if there are none to those at 1, and
+    `knapsack` deals the rest. Source: the authors' code.
+
+    >>> with_spare(np.array([0.5, 0.5, 0.0, 1.0]), 40).tolist()
+    [4, 4, 30, 2]
+    """
+    mixed = (rates > 0) & (rates < 1)
+    counts = np.full(len(rates), least)
+    needs = np.ceil(np.log(1 - sure) / np.log(np.maximum(rates, 1 - rates)[mixed]))
+    spare = max(budget - int(counts.sum() + np.maximum(needs - least, 0).sum()), 0)
+    takers = np.flatnonzero(rates == 0) if (rates == 0).any() else np.flatnonzero(rates == 1)
+    if not len(takers):
+        return knapsack(rates, budget, least=least, most=most)
+    counts[takers] += spare // len(takers)
+    counts[takers[: spare % len(takers)]] += 1
+    if most is not None:
+        counts = np.minimum(counts, most)
+    if not mixed.any():
+        return counts if counts.sum() == budget else knapsack(rates, budget, least=least, most=most)
+    counts[mixed] = knapsack(rates[mixed], budget - int(counts[~mixed].sum()), least=least, most=most)
+    return counts
+
+
 class Knapsack(Schedule):
     """The deal as a schedule over prompts, or groups of them: ratios n_i / B under rates as they are seen.
 
     budget, least, most: of one step, as in `knapsack`. memory: the share of a rate that is kept when a new
-    one is seen. Rates begin at 1/2. `deal` has the counts of the next step.
+    one is seen. Rates begin at 1/2. sure: as in `with_spare`; None deals by `knapsack` alone, which starves
+    prompts at which nothing has succeeded yet. `deal` has the counts of the next step.
     """
 
     def __init__(
-        self, names, *, budget: int, least: int = 2, most: int | None = None, memory: float = 0.0
+        self,
+        names,
+        *,
+        budget: int,
+        least: int = 2,
+        most: int | None = None,
+        memory: float = 0.0,
+        sure: float | None = 0.9,
     ) -> None:
         super().__init__(names)
         check_share(memory=memory)
         self.budget, self.least, self.most, self.memory = budget, least, most, memory
         self.rates = np.full(len(self.names), 0.5)
-        self._counts = knapsack(self.rates, budget, least=least, most=most)
+        self.sure = sure
+        if sure is not None and not 0 < sure < 1:
+            raise ValueError(f"sure is {sure}; it is between 0 and 1")
+        self._counts = self._dealt()
+
+    def _dealt(self) -> Array:  # -> (m,)
+        if self.sure is None:
+            return knapsack(self.rates, self.budget, least=self.least, most=self.most)
+        return with_spare(self.rates, self.budget, least=self.least, most=self.most, sure=self.sure)
 
     @property
     def deal(self) -> dict[str, int]:
@@ -129,7 +174,7 @@ class Knapsack(Schedule):
                 raise ValueError(f"the rate of {name!r} is {rate}; it is in [0, 1]")
             place = self._place(name)
             self.rates[place] = self.memory * self.rates[place] + (1 - self.memory) * rate
-        self._counts = knapsack(self.rates, self.budget, least=self.least, most=self.most)
+        self._counts = self._dealt()
 
     def state_dict(self) -> dict[str, Any]:
         return {"rates": self.rates.tolist()}
@@ -137,4 +182,4 @@ class Knapsack(Schedule):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.observe(dict(zip(self.names, state["rates"], strict=True)))
         self.rates = np.array(state["rates"])
-        self._counts = knapsack(self.rates, self.budget, least=self.least, most=self.most)
+        self._counts = self._dealt()
