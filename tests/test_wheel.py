@@ -14,10 +14,8 @@ from tests.conftest import missing
 
 ROOT = Path(__file__).parent.parent
 PARTS = ("pyproject.toml", "README.md", "LICENSE", ".gitignore", "src", "tests", "evidence")
-LIMIT = 2**20
-"""Bytes of a wheel."""
-NOT_YET = ("equipoise/scaling/", "equipoise/cli/scale.py")
-"""What stays out of the wheel until its room is whole, as `pyproject.toml` says."""
+LIMIT = 5 * 2**18
+"""Bytes of a wheel: a MiB and a quarter, for nine rooms."""
 
 
 def copied(folder: Path, mode: int, time: int) -> Path:
@@ -89,7 +87,6 @@ def test_the_wheel_holds_the_package_and_nothing_else(distributions):
     whole = {
         path.relative_to(source).as_posix() for path in (source / "equipoise").rglob("*") if path.is_file()
     }
-    whole = {name for name in whole if not name.startswith(NOT_YET)}
     assert names == {name for name in whole if "__pycache__" not in name and not name.endswith(".pyc")}
     assert {
         "equipoise/py.typed",

@@ -4,6 +4,7 @@ import ast
 import re
 from pathlib import Path
 
+import pytest
 import torch
 
 import equipoise
@@ -141,3 +142,9 @@ def test_a_rule_stands_for_the_mean_in_every_block():
         held = loop() | {"rule": make()}
         held["losses"] = dict(held["compute"](held["model"], held["batch"]))
         exec(next(block for block in blocks("start") if "rule.update" in block), held)
+
+
+def test_scaling():
+    held = run("scaling", {})
+    assert sum(held["sampler"].average.values()) == pytest.approx(1.0)
+    assert held["mixed"].sampler.step == 10

@@ -2,15 +2,15 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
 from typing import Any, Literal
 
 import numpy as np
 
 from equipoise.core.checks import check_count
 from equipoise.core.errors import check_choice
-from equipoise.scaling.runs import Array
 from equipoise.scaling.samplerhealth import Course, Health
-from equipoise.scaling.schedule import Schedule, uniform
+from equipoise.scaling.schedule import Schedule
 
 Mode = Literal["sample", "weight"]
 Rounding = Literal["low-discrepancy", "multinomial"]
@@ -78,7 +78,7 @@ class ObjectiveSampler(Iterator[Turn]):
         self.schedule, self.batch, self.steps = schedule, batch, steps
         self.mode, self.rounding = mode, rounding
         self.step = 0
-        self._credit = np.zeros(len(schedule.names))
+        self._credit = [0.0] * len(schedule.names)
         self._draws = np.random.default_rng(seed)
         self._course = Course(schedule.names)
         schedule.ratios(0, steps)
@@ -102,39 +102,51 @@ class ObjectiveSampler(Iterator[Turn]):
         if self.steps is not None and self.step >= self.steps:
             raise StopIteration
         p = self.schedule.ratios(self.step, self.steps)
-        wanted = p if self.mode == "sample" else uniform(self.names)
+        shares = p.tolist()
+        if self.mode == "sample":
+            wanted, factors = shares, self.schedule.factors(p).tolist()
+        else:
+            wanted, factors = [1 / len(shares)] * len(shares), [len(shares) * share for share in shares]
         if self.rounding == "multinomial":
-            counts = self._draws.multinomial(self.batch, wanted)
+            counts = self._draws.multinomial(self.batch, wanted).tolist()
         else:
             counts = self._dealt(wanted)
-        factors = self.schedule.factors(p) if self.mode == "sample" else p * len(p)
         turn = Turn(
             self.step,
-            {name: n for name, n in zip(self.names, counts.tolist(), strict=True) if n},
-            {name: w for name, w, n in zip(self.names, factors.tolist(), counts, strict=True) if n},
-            dict(zip(self.names, p.tolist(), strict=True)),
+            {name: n for name, n in zip(self.names, counts, strict=True) if n},
+            {name: w for name, w, n in zip(self.names, factors, counts, strict=True) if n},
+            dict(zip(self.names, shares, strict=True)),
             self.schedule.begins_anew(self.step, self.steps),
         )
-        self._course.note(p, counts)
+        self._course.note(shares, counts)
         self.step += 1
         return turn
 
-    def _dealt(self, p: Array) -> Array:  # (m,) -> (m,)
+    def _dealt(self, p: list[float]) -> list[int]:
         """Whole numbers that sum to the batch, so that nobody is ahead or behind by one or more.
 
         Whoever would else be behind by one gets theirs first; each of the rest goes to whom, of those who
-        have some due, would be behind the soonest.
+        have some due, would be behind the soonest. In plain numbers: for a few objectives arrays take longer.
         """
-        self._credit += self.batch * p
-        least = 1 / max(2 * len(p) - 2, 1)
-        counts = np.maximum(np.floor(self._credit - 1 + least), 0).astype(int)
-        self._credit -= counts
-        with np.errstate(divide="ignore", invalid="ignore"):
-            for _ in range(self.batch - int(counts.sum())):
-                until = np.where(self._credit >= least, (1 - least - self._credit) / p, np.inf)
-                place = int(until.argmin()) if np.isfinite(until).any() else int(self._credit.argmax())
-                counts[place] += 1
-                self._credit[place] -= 1
+        credit, least = self._credit, 1 / max(2 * len(p) - 2, 1)
+        counts, left = [0] * len(p), self.batch
+        for place, share in enumerate(p):
+            due = credit[place] + self.batch * share
+            sure = max(int(due - 1 + least), 0)
+            counts[place], credit[place] = sure, due - sure
+            left -= sure
+        waiting = [
+            ((1 - least - due) / share, place)
+            for place, (due, share) in enumerate(zip(credit, p, strict=True))
+            if due >= least and share > 0
+        ]
+        heapify(waiting)
+        for _ in range(left):
+            place = heappop(waiting)[1] if waiting else credit.index(max(credit))
+            counts[place] += 1
+            credit[place] -= 1
+            if credit[place] >= least and p[place] > 0:
+                heappush(waiting, ((1 - least - credit[place]) / p[place], place))
         return counts
 
     def state_dict(self) -> dict[str, Any]:
@@ -142,7 +154,7 @@ class ObjectiveSampler(Iterator[Turn]):
         return {
             "names": list(self.names),
             "step": self.step,
-            "credit": self._credit.tolist(),
+            "credit": list(self._credit),
             "draws": self._draws.bit_generator.state,
             "course": self._course.state_dict(),
             "schedule": self.schedule.state_dict(),
@@ -153,7 +165,7 @@ class ObjectiveSampler(Iterator[Turn]):
         if tuple(state["names"]) != self.names:
             raise ValueError(f"the state is of {', '.join(state['names'])}, not of {', '.join(self.names)}")
         self.step = int(state["step"])
-        self._credit = np.array(state["credit"])
+        self._credit = [float(due) for due in state["credit"]]
         self._draws.bit_generator.state = state["draws"]
         self._course.load_state_dict(state["course"])
         self.schedule.load_state_dict(state["schedule"])

@@ -63,19 +63,19 @@ class Course:
     def __init__(self, names: tuple[str, ...]) -> None:
         self.names = names
         self.steps, self.every = 0, 1
-        self.sum = np.zeros(len(names))
-        self.counts = np.zeros(len(names), dtype=int)
-        self.past: list[tuple[int, Array]] = []
+        self.sum = [0.0] * len(names)
+        self.counts = [0] * len(names)
+        self.past: list[tuple[int, list[float]]] = []
 
     @property
     def average(self) -> Array:  # -> (m,)
         """The mean of the ratios."""
-        return self.sum / max(self.steps, 1)
+        return np.array(self.sum) / max(self.steps, 1)
 
-    def note(self, p: Array, counts: Array) -> None:
+    def note(self, p: list[float], counts: list[int]) -> None:
         """A step more."""
-        self.sum = self.sum + p
-        self.counts = self.counts + counts
+        self.sum = [total + share for total, share in zip(self.sum, p, strict=True)]
+        self.counts = [total + count for total, count in zip(self.counts, counts, strict=True)]
         self.steps += 1
         if self.steps % self.every == 0:
             self.past.append((self.steps, self.sum))
@@ -91,7 +91,7 @@ class Course:
             dict(zip(self.names, average.tolist(), strict=True)),
             float(np.exp(-(some * np.log(some)).sum())) if self.steps else 0.0,
             dict(zip(self.names, self._drift().tolist(), strict=True)),
-            dict(zip(self.names, self.counts.tolist(), strict=True)),
+            dict(zip(self.names, self.counts, strict=True)),
         )
 
     def _drift(self) -> Array:  # -> (m,)
@@ -100,21 +100,21 @@ class Course:
         if not before:
             return np.full(len(self.names), np.inf)
         steps, total = before[-1]
-        return np.abs(self.average - total / steps)
+        return np.abs(self.average - np.array(total) / steps)
 
     def state_dict(self) -> dict[str, Any]:
         """As plain values."""
-        past = [[steps, total.tolist()] for steps, total in self.past]
+        past = [[steps, list(total)] for steps, total in self.past]
         return {
             "steps": self.steps,
             "every": self.every,
-            "sum": self.sum.tolist(),
-            "counts": self.counts.tolist(),
+            "sum": list(self.sum),
+            "counts": list(self.counts),
             "past": past,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from there."""
         self.steps, self.every = int(state["steps"]), int(state["every"])
-        self.sum, self.counts = np.array(state["sum"]), np.array(state["counts"], dtype=int)
-        self.past = [(int(steps), np.array(total)) for steps, total in state["past"]]
+        self.sum, self.counts = list(state["sum"]), list(state["counts"])
+        self.past = [(int(steps), list(total)) for steps, total in state["past"]]

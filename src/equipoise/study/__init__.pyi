@@ -1,5 +1,6 @@
 from .analysis import Analysis as Analysis
 from .analysis import analyse as analyse
+from .mixtures import mixtures as mixtures
 from .picture import save_picture as save_picture
 from .report import write_report as write_report
 from .results import Measure as Measure
