@@ -108,6 +108,14 @@ def test_leaving_out_a_run_is_a_fit_to_the_rest(runs):
         assert found.coefficients[name][place] == pytest.approx(change, rel=1e-3, abs=1e-8)
 
 
+def test_a_fitted_law_has_the_verbs_itself(runs):
+    law = FamilyLaw().fit(runs)
+    assert law.optimum({"c": 3.0}).p == optimum(law, {"c": 3.0}).p
+    assert len(law.front(5)) == 5
+    assert "a: without a run the predictions move by" in law.report()
+    assert LinearMixing().fit(runs).report().startswith("LinearMixing")
+
+
 def test_trees_have_no_influence(runs):
     with pytest.raises(ValueError, match="no form of few numbers"):
         influence(LinearMixing().fit(runs))

@@ -14,7 +14,9 @@ from equipoise.scaling.runs import Array, Features, Runs
 from equipoise.scaling.single import Single
 
 if TYPE_CHECKING:
+    from equipoise.core.front import Front
     from equipoise.scaling.law import Law
+    from equipoise.scaling.optimum import Mixture
 
 
 FORMAT = "equipoise law 1"
@@ -183,6 +185,28 @@ class FittedLaw:
                 low, high = (middle, high) if at(middle) > value else (low, middle)
             found[objective] = float(np.exp(high))
         return found
+
+    def optimum(self, weights: Mapping[str, float] | None = None, **options: Any) -> "Mixture":
+        """The mixture that it holds best, as the function `optimum` says."""
+        from equipoise.scaling.optimum import optimum  # which looks at fitted laws
+
+        return optimum(self, weights, **options)
+
+    def front(self, count: int = 21, **options: Any) -> "Front":
+        """The trade-offs between losses that it foretells, as the function `front` says."""
+        from equipoise.scaling.mixturefront import front  # which looks at fitted laws
+
+        return front(self, count, **options)
+
+    def report(self) -> str:
+        """Coefficients, held-out errors and flags, and the runs that say most; `write_report` draws it."""
+        from equipoise.scaling.influence import influence  # which looks at fitted laws
+
+        try:
+            told = [str(found) for found in influence(self).values()]
+        except ValueError:
+            told = []
+        return "\n".join([str(self), *told])
 
     def plain(self) -> dict[str, Any]:
         """All of it as plain JSON values."""

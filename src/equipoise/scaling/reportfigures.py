@@ -197,7 +197,7 @@ def _simplex(task: Task, mixture: "Mixture") -> go.Figure:
             zip(("aaxis", "baxis", "caxis"), ({"title": {"text": name}} for name in names), strict=True)
         )
         legend = {"orientation": "h", "y": -0.12}
-        drawn.update_layout(ternary={"sum": 1, "bgcolor": palette.PAPER, **axes}, legend=legend)
+        drawn.update_layout(ternary={"sum": 1, "bgcolor": palette.PAPER, **axes}, legend=legend, margin_t=40)
         return drawn
     held = task.law.runs.features.p
     assert held is not None

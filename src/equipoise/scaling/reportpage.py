@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from equipoise.scaling.compare import Comparison
     from equipoise.scaling.optimum import Mixture
 
+LONG = 40
+"""Rows of a table beyond which it is folded."""
 STYLE = f"""
 h1 {{ font-size: 1.2rem; line-height: 1.5; font-weight: 400; max-width: 46rem; }}
 h1 strong {{ display: block; font-size: 2.2rem; line-height: 1.2; font-weight: 650; margin-bottom: .5rem; }}
@@ -73,7 +75,9 @@ def page(
     if mixture is not None:
         body.append(_table(_mixture_rows(mixture)))
     body += [section(*figure) for figure in figures(law, mixture, comparison, weights_of(law, weights), N, D)]
-    body.append(f"<h2>Every coefficient</h2>\n{_table(_coefficient_rows(law))}")
+    rows = _coefficient_rows(law)
+    table = f"<details{'' if len(rows) > LONG else ' open'}><summary>All {len(rows) - 1}</summary>"
+    body.append(f"<h2>Every coefficient</h2>\n{table}{_table(rows)}</details>")
     return document(lead, body, STYLE)
 
 
