@@ -31,6 +31,7 @@ ORDER = (
     commands.COMMANDS,
     commands.PROBLEMS,
     files.MODELS,
+    files.TABLES,
     files.DISKS,
 )
 

@@ -9,7 +9,7 @@ import equipoise
 from equipoise.core.tensorfile import write_tensors
 from equipoise.merging import merge
 
-MODELS, DISKS = "Models and other files", "Folders and disks"
+MODELS, DISKS, TABLES = "Models and other files", "Folders and disks", "Tables of runs"
 AVERAGE = ("merge", "--method", "average", "--base", "base.safetensors")
 
 
@@ -138,3 +138,33 @@ def _() -> None:
     write_tensors("a.safetensors", [("weight", torch.arange(3000.0))])
     words = (*AVERAGE, "a=a.safetensors", "--out", "merged")
     command(*words, first=LIMIT.format(size=4096), shown="ulimit -f 8")
+
+
+RUNS = "p.en,p.tr,loss.en,loss.tr\n0.5,0.5,2.3,1.8\n0.9,0.1,2.2,2.1\n0.1,0.9,2.6,1.7\n0.3,0.7,2.4,1.75\n"
+"""A small table of runs."""
+
+
+@mistake(TABLES)
+def _() -> None:
+    """A table of runs without losses"""
+    command("scale", "compare", "runs.csv", files={"runs.csv": "p.en,p.tr\n0.5,0.5\n"})
+
+
+@mistake(TABLES)
+def _() -> None:
+    """A cell that is no number"""
+    command("scale", "compare", "runs.csv", files={"runs.csv": RUNS.replace("2.1", "high")})
+
+
+@mistake(TABLES)
+def _() -> None:
+    """Ratios that are no mixture"""
+    command("scale", "compare", "runs.csv", files={"runs.csv": RUNS.replace("0.9,0.1", "0.9,0.5")})
+
+
+@mistake(TABLES)
+def _() -> None:
+    """Limits that no mixture meets"""
+    command(
+        "scale", "optimum", "runs.csv", "--law", "own-tokens", "--limits", "en=1.0", files={"runs.csv": RUNS}
+    )
