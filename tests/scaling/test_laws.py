@@ -15,6 +15,7 @@ from equipoise.scaling.downstream import Downstream
 from equipoise.scaling.effectivedata import EffectiveData
 from equipoise.scaling.exponentialmixing import ExponentialMixing
 from equipoise.scaling.familylaw import FamilyLaw, family_optimum
+from equipoise.scaling.form import refitted
 from equipoise.scaling.kaplan import Kaplan
 from equipoise.scaling.linearmixing import LinearMixing
 from equipoise.scaling.losstoloss import LossToLoss
@@ -235,6 +236,24 @@ def test_linear_and_residual_laws_predict_what_they_should(data_folder):
         errors = law.fit(runs, holdout="none").errors(test)
         found[law.name] = np.mean([np.abs(part).mean() for part in errors.values()])
     assert found["ResidualTrees"] < found["EffectiveData"] < found["LinearMixing"]
+
+
+def test_an_amplitude_of_zero_is_found_and_refits_do_not_depend_on_the_others():
+    """Runs without an irreducible loss: E comes to 0, where its logarithm alone would only creep."""
+    draws = np.random.default_rng(0)
+    p = draws.dirichlet(np.ones(4), 60)
+    loss = (p @ [1.0, 0.3, 0.05, 0.5]) ** -0.3 * np.exp(0.003 * draws.standard_normal(60))
+    columns = {f"p.{name}": p[:, i] for i, name in enumerate("abcd")}
+    law = EffectiveData().fit({**columns, "loss.a": loss}, holdout="none")
+    single, x = law.singles["a"], law.runs.features
+    assert single.coefficients["E"] == 0
+    assert single.coefficients["beta"] == pytest.approx(0.3, abs=0.01)
+    weights = draws.integers(0, 3, (3, 60)).astype(float)
+    together = refitted(single.form, x, loss, single.theta, weights, delta=1e-2)
+    alone = [refitted(single.form, x, loss, single.theta, row[None], delta=1e-2)[0] for row in weights]
+    np.testing.assert_allclose(
+        single.form.predict(together, x), single.form.predict(np.array(alone), x), rtol=1e-6
+    )
 
 
 def test_loss_to_loss_and_downstream_find_their_own():

@@ -39,8 +39,8 @@ class EffectiveData(Law):
 
     D counts in millions, and is 1 where the table has none. The usual factor B is in the transfers: tau_ii =
     B^(-1/beta). The ratios sum to 1, so that a constant beside the transfers is in all of them. Their
-    logarithms are drawn to their mean, by 3e-5 * 64 / n beside a sum of n Huber losses, which holds sources
-    that few runs have. Coefficients: E, A, alpha, beta and "tau.<source>".
+    logarithms are drawn to their mean, by 5e-7 beside the sum of Huber losses, which holds sources that few
+    runs have. Coefficients: E, A, alpha, beta and "tau.<source>".
 
     repetitions: R, how many repetitions of a token are worth anything; with it tokens beyond the unique ones
     U.<source> count less and less, U (1 + R (1 - exp(-(p D / U - 1) / R))) in the place of p D. None does not

@@ -8,7 +8,7 @@ from itertools import combinations
 
 import numpy as np
 
-from equipoise.scaling.levenberg import Problem, huber, minimised
+from equipoise.scaling.levenberg import Problem, huber, minimised, raced
 from equipoise.scaling.runs import Features
 
 Array = np.ndarray
@@ -65,16 +65,16 @@ class Form:
 
     def _sum(self, theta: Array, phi: Array) -> Array:
         k = len(self.amplitudes)
-        return np.einsum("bnk,bk->bn", phi[:, :, :k], theta[:, :k]) + phi[:, :, k:].sum(2)
+        return (phi[:, :, :k] @ theta[:, :k, None])[:, :, 0] + phi[:, :, k:].sum(2)
 
     def value(self, u: Array, x: Features) -> tuple[Array, Array]:  # (B, p) -> (B, n), (B, n, p)
         """The loss and its derivatives by what is sought."""
         theta, k = self.decoded(u), len(self.amplitudes)
         phi, slopes = self.basis(theta[:, k:], x)
         weights = np.concatenate([theta[:, :k], np.ones((len(u), phi.shape[2] - k))], 1)
-        by_shape = np.einsum("bnkq,bk->bnq", slopes, weights)
-        logs = [i for i, name in enumerate(self.shapes) if name not in self.signed]
-        by_shape[:, :, logs] *= theta[:, None, k:][:, :, logs]
+        signed = np.array([name in self.signed for name in self.shapes])
+        scales = np.where(signed, 1.0, theta[:, k:])
+        by_shape = np.einsum("bnkq,bkq->bnq", slopes, weights[:, :, None] * scales[:, None])
         return self._sum(theta, phi), np.concatenate([phi[:, :, :k] * theta[:, None, :k], by_shape], 2)
 
     def _logs(self) -> list[int]:
@@ -86,8 +86,9 @@ def fitted(
 ) -> tuple[Array, float]:
     """The parameters (p,) with the least sum of Huber losses of the residuals in log loss, and that sum.
 
-    From every start the amplitudes are the best ones for it; the `polish` best starts are then followed to
-    their ends together, and the best end is taken.
+    From every start the amplitudes are the best ones for it; the `polish` best starts then race each other.
+    The winner is followed to its end as it is and without each amplitude in turn, as an amplitude that is to
+    be 0 only creeps there by its logarithm; the best end is taken.
     """
     starts = form.starts(x, y)
     weights = np.ones(len(y)) if weights is None else weights
@@ -96,7 +97,10 @@ def fitted(
     scores = (weights * huber(residuals, delta)).sum(1)
     best = first[np.argsort(np.where(np.isfinite(scores), scores, np.inf))[:polish]]
     problem = problem_of(form, x, y, delta, np.broadcast_to(weights, (len(best), len(y))))
-    ends, objectives = minimised(problem, form.encoded(best))
+    k = len(form.amplitudes)
+    tries = np.repeat(raced(problem, form.encoded(best)), k + 1, 0)
+    tries[range(k), range(k)] = np.log(LEAST * y.min())
+    ends, objectives = minimised(problem.take(np.zeros(k + 1, dtype=int)), tries)
     place = int(np.nanargmin(objectives))
     return form.decoded(ends[place]), float(objectives[place])
 
@@ -151,8 +155,8 @@ def _nonnegative(design: Array, target: Array) -> Array:  # (B, n, k), (B, n) ->
     count, _, k = design.shape
     scale = np.linalg.norm(design, axis=1)[:, None] + 1e-300
     design = design / scale
-    square = np.einsum("bnk,bnj->bkj", design, design)
-    along = np.einsum("bnk,bn->bk", design, target)
+    across = design.transpose(0, 2, 1)
+    square, along = across @ design, (across @ target[..., None])[..., 0]
     best, gain = np.zeros((count, k)), np.zeros(count)
     for size in range(1, k + 1):
         for chosen in combinations(range(k), size):
