@@ -65,7 +65,13 @@ def rules() -> str:
             facts = (_linked(room, card), card.shape, plain_text(card.summary), promises, card.status)
             lines.append(f"| {' | '.join(facts)} |")
         lines.append("")
-    kinds = {"pareto": "solver", "merging": "method", "transferability": "score", "federated": "system", "scaling": "law or schedule"}
+    kinds = {
+        "pareto": "solver",
+        "merging": "method",
+        "transferability": "score",
+        "federated": "system",
+        "scaling": "law or schedule",
+    }
     for room, kind in kinds.items():
         lines += [f"## {room}\n", f"| {kind} | what it does | for | status |", "| --- | --- | --- | --- |"]
         for card in cards(room).values():
