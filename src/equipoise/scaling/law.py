@@ -26,7 +26,7 @@ class Law:
 
     Each loss is fitted on its own: the sum over rows of the Huber loss of log predicted less log observed is
     minimised, from all starts of a grid with the best amplitudes for each (variable projection), the best
-    five of which are followed to their ends. `delta` is where the Huber loss turns from squares to sizes, as
+    five of which race to the end. `delta` is where the Huber loss turns from squares to sizes, as
     a part of the loss; None takes the seed noise, where the table has repeats, within 0.001 and 0.03, else
     `usual`.
 
