@@ -89,17 +89,18 @@ def experiment(fast: bool) -> Iterator[Table | Claim]:
             for end in ENDS
         ],
     )
+    ends, seeds = (ENDS[-1:], SEEDS[:2]) if fast else (ENDS, SEEDS)
     wrong = {
-        (name, end, seed): left_out(name, at[end, seed]) for name in LAWS for end in ENDS for seed in SEEDS
+        (name, end, seed): left_out(name, at[end, seed]) for name in LAWS for end in ends for seed in seeds
     }
     yield Table(
         "Error in per cent on ratios that were left out",
-        ("law", *(f"{end * STEP / 1e6:.2f} MB" for end in ENDS), "largest at the end"),
+        ("law", *(f"{end * STEP / 1e6:.2f} MB" for end in ends), "largest at the end"),
         [
             (
                 name,
-                *(spread([float(np.mean(wrong[name, end, s])) for s in SEEDS], 2) for end in ENDS),
-                max(max(wrong[name, ENDS[-1], s]) for s in SEEDS),
+                *(spread([float(np.mean(wrong[name, end, s])) for s in seeds], 2) for end in ends),
+                max(max(wrong[name, ENDS[-1], s]) for s in seeds),
             )
             for name in LAWS
         ],
@@ -116,7 +117,7 @@ def experiment(fast: bool) -> Iterator[Table | Claim]:
         "The loss has a least point between the ratios",
         *verdict({f"nats below {what}": interval(found) for what, found in below.items()}),
     )
-    error = {name: [float(np.mean(wrong[name, end, s])) for s in SEEDS] for name in LAWS}
+    error = {name: [float(np.mean(wrong[name, end, s])) for s in seeds] for name in LAWS}
     yield Claim(
         "b",
         f"The law foretells ratios that were left out within {NEAR}%",
