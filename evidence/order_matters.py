@@ -15,8 +15,8 @@ between them. Claims:
 Intervals are over seeds. Weights are averaged over the last 5% of the steps. The learning rate is the same
 for both and constant; nothing was tuned. 10 kB were added when a look at fixed ratios, on a seed that is not
 reported, had the small family learned by heart at these, and not at 30 kB. The paper is of translation and of
-larger language models, which train for longer at rates that fall; here the Germanic loss still falls when a run
-ends, and the second stage has 160 steps to learn the small family in.
+larger language models, which train for longer at rates that fall; here the Germanic loss still falls when a
+run ends, and the second stage has 160 steps to learn the small family in.
 """
 
 import sys
