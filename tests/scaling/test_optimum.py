@@ -167,6 +167,15 @@ def test_laws_are_compared_and_the_cheap_hypothesis_stands_beside(data_folder):
     assert "unknown: no repeats" in str(found)
 
 
+def test_independence_does_not_look_at_runs_without_the_own_source():
+    p = np.array([[0.5, 0.5, 0], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 1, 0], [0, 0, 1]])
+    table = {f"p.{name}": p[:, i] for i, name in enumerate("abc")}
+    losses = np.array([2.0, 2.01, 2.03, 3.1, 11.8])
+    found = independence({**table, "seed": [0, 1, 0, 0, 0], "loss.a": losses})
+    assert found["a"].degrees == (1, 1)
+    assert found["a"].composition < 0.02
+
+
 def test_a_law_that_cannot_be_fitted_says_why():
     runs = Runs(
         {"p.a": [0.2, 0.5, 0.8, 0.4], "p.b": [0.8, 0.5, 0.2, 0.6], "loss.other": [2.0, 2.1, 2.3, 2.2]}

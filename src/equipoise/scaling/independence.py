@@ -34,8 +34,9 @@ class Independence:
 def independence(runs: Given, *, digits: int = 3) -> dict[str, Independence]:
     """The test for every loss that has a source of its name, and "all" for them together.
 
-    Runs of one own ratio, to `digits`, one N and one D stand together; means of repeats are compared. Losses
-    of one run are not independent of each other, so that the p of "all" flatters.
+    Runs of one own ratio, to `digits`, one N and one D stand together; means of repeats are compared. Runs
+    with none of the own source are left out: there the loss depends on the others alone. Losses of one run
+    are not independent of each other, so that the p of "all" flatters.
 
     Raises ValueError without repeated seeds, or where no own ratio has two compositions.
     """
@@ -49,7 +50,7 @@ def independence(runs: Given, *, digits: int = 3) -> dict[str, Independence]:
     sums = {}
     for name in [name for name in runs.objectives if name in runs.sources]:
         own = x.p[:, runs.sources.index(name)].round(digits)
-        logs = np.log(runs.loss(name))
+        logs = np.where(own > 0, np.log(runs.loss(name)), np.nan)
         sums[name] = _squares(np.stack([own, *scale], 1), runs.mixtures, logs)
     sums = {name: parts for name, parts in sums.items() if parts[1]}
     if not sums:
