@@ -1,11 +1,29 @@
 """`equipoise scale`: from a table of thirty runs to a mixture, and what it refuses."""
 
+import contextlib
 import csv
+import io
 import json
+from types import SimpleNamespace
 
 import pytest
-from tests.cli.test_terminal import equipoise
+from tests.cli.command import equipoise as process
 from tests.scaling.test_optimum import invented
+
+from equipoise.cli.main import main
+
+
+def equipoise(*arguments, code=0):
+    """The command in this process, which has imported what it needs; the first test starts one of its own."""
+    said, errors = io.StringIO(), io.StringIO()
+    with (
+        contextlib.redirect_stdout(said),
+        contextlib.redirect_stderr(errors),
+        pytest.raises(SystemExit) as end,
+    ):
+        main(list(arguments))
+    assert (end.value.code or 0) == code, f"{said.getvalue()}\n{errors.getvalue()}"
+    return SimpleNamespace(stdout=said.getvalue(), stderr=errors.getvalue())
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +39,7 @@ def table(tmp_path_factory):
 
 
 def test_laws_are_compared_and_the_best_one_chooses_a_mixture(table):
-    said = json.loads(equipoise("scale", "compare", str(table), "--weights", "c=3", "--json").stdout)
+    said = json.loads(process("scale", "compare", str(table), "--weights", "c=3", "--json").stdout)
     laws = [row["law"] for row in said["comparison"]["laws"]]
     assert laws[0] == said["law"]
     assert laws.index("FamilyLaw") < laws.index("LinearMixing")

@@ -43,7 +43,6 @@ def together(size: int, folder: Path, task: str, **arguments: Any) -> list[dict[
         ("UPGrad", 2, True),
         ("UPGrad", 4, False),
         ("GradDrop", 2, False),
-        ("Linear", 2, True),
         ("FAMO", 2, True),
     ],
 )
