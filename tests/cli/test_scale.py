@@ -137,6 +137,10 @@ def test_a_plan_is_a_table_to_run():
     [
         (("scale", "fit"), "fit takes a table of runs"),
         (("scale", "plan"), "plan takes --sources"),
+        (("scale", "plan", "--sources", "a,b", "--budget", "6.5"), "a whole number of runs"),
+        (("scale", "optimum", "TABLE", "--costs", "a=1"), "--costs and --budget go together"),
+        (("scale", "optimum", "TABLE", "--costs", "a=1", "--budget", "9", "--caps", "a=1"), "do not go with"),
+        (("scale", "fit", "TABLE", "--html", "page.txt"), "does not end in .html"),
         (("scale", "fit", "TABLE", "--law", "chinchila"), "nearest: Chinchilla"),
         (("scale", "optimum", "TABLE", "--minimise", "tchebychef"), "nearest: Tchebycheff"),
         (("scale", "optimum", "TABLE", "--law", "familylaw", "--weights", "c"), "'c' is not NAME=NUMBER"),

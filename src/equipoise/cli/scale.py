@@ -93,6 +93,8 @@ def scale(
     Exit code 3: the law's error on held-out runs exceeds the gain that it foretells.
     """
     if what is What.plan:
+        if budget is not None and budget != int(budget):
+            raise typer.BadParameter(f"--budget is {budget}; for plan it is a whole number of runs")
         _plan(sources, 20 if budget is None else int(budget), out)
         return
     if given is None:
@@ -108,6 +110,10 @@ def scale(
     tops, most, prices = amounts("caps", caps), amounts("limits", limits), amounts("costs", costs)
     if (prices is None) != (budget is None):
         raise typer.BadParameter("--costs and --budget go together")
+    if prices is not None and (tops is not None or most is not None or epochs is not None):
+        raise typer.BadParameter("--caps, --limits and --epochs do not go with --costs")
+    if html is not None and html.suffix.lower() not in (".html", ".htm"):
+        raise typer.BadParameter(f"--html: {html.name} does not end in .html")
     named = None if law is None else known("law", law.replace("-", "").replace("_", ""), "scaling", "law")
     rule = None
     if minimise not in ("sum", "worst"):
@@ -143,6 +149,7 @@ def scale(
         if prices is not None and budget is not None:
             spent = spend(fitted, prices, budget, importance, N=n, minimise=scalar)
             mixture, words, plain = spent.mixture, str(spent), spent.plain()
+            d = sum(spent.amounts.values())
         else:
             mixture = optimum(
                 fitted, importance, N=n, D=d, minimise=scalar, caps=tops, epochs=epochs, limits=most

@@ -24,6 +24,17 @@ footer {{
 }}
 """
 
+TABLES = f"""
+h1 {{ font-size: 1.2rem; line-height: 1.5; font-weight: 400; max-width: 46rem; }}
+h1 strong {{ display: block; font-size: 2.2rem; line-height: 1.2; font-weight: 650; margin-bottom: .5rem; }}
+h1, td, th {{ overflow-wrap: anywhere; }}
+.box {{ overflow-x: auto; }}
+table {{ border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; }}
+th, td {{ text-align: right; padding: .25rem .8rem .25rem 0; border-bottom: 1px solid {palette.GRID}; }}
+th {{ color: {palette.MUTED}; font-weight: 600; vertical-align: bottom; }}
+"""
+"""The style of a page that begins with one sentence, and of tables of numbers in boxes."""
+
 SCALE = [
     [0.0, palette.BASELINE],
     [0.25, palette.LOW],

@@ -5,9 +5,8 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from equipoise.core import palette
 from equipoise.core.atomic import write
-from equipoise.core.page import document, section
+from equipoise.core.page import TABLES, document, section
 from equipoise.scaling.fittedlaw import FittedLaw
 from equipoise.scaling.optimum import weights_of
 from equipoise.scaling.reportfigures import figures
@@ -18,16 +17,7 @@ if TYPE_CHECKING:
 
 LONG = 40
 """Rows of a table beyond which it is folded."""
-STYLE = f"""
-h1 {{ font-size: 1.2rem; line-height: 1.5; font-weight: 400; max-width: 46rem; }}
-h1 strong {{ display: block; font-size: 2.2rem; line-height: 1.2; font-weight: 650; margin-bottom: .5rem; }}
-h1, td, th {{ overflow-wrap: anywhere; }}
-.box {{ overflow-x: auto; }}
-table {{ border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; }}
-th, td {{ text-align: right; padding: .25rem .8rem .25rem 0; border-bottom: 1px solid {palette.GRID}; }}
-th {{ color: {palette.MUTED}; font-weight: 600; vertical-align: bottom; }}
-th:first-child, td:first-child {{ text-align: left; }}
-"""
+STYLE = f"{TABLES}\nth:first-child, td:first-child {{ text-align: left; }}\n"
 
 
 def write_report(

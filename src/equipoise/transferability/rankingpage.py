@@ -5,22 +5,14 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from equipoise.core import palette
-from equipoise.core.page import document, section
+from equipoise.core.page import TABLES, document, section
 from equipoise.transferability.rankingfigures import figures
 from equipoise.transferability.rankingtext import advice, column_rows, grounds, model_rows, remarks
 
 if TYPE_CHECKING:
     from equipoise.transferability.ranking import Ranking
 
-STYLE = f"""
-h1 {{ font-size: 1.2rem; line-height: 1.5; font-weight: 400; max-width: 46rem; }}
-h1 strong {{ display: block; font-size: 2.2rem; line-height: 1.2; font-weight: 650; margin-bottom: .5rem; }}
-h1, td, th {{ overflow-wrap: anywhere; }}
-.box {{ overflow-x: auto; }}
-table {{ border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; }}
-th, td {{ text-align: right; padding: .25rem .8rem .25rem 0; border-bottom: 1px solid {palette.GRID}; }}
-th {{ color: {palette.MUTED}; font-weight: 600; vertical-align: bottom; }}
-.words {{ text-align: left; }}
+STYLE = f"""{TABLES}.words {{ text-align: left; }}
 tr.leader td {{ color: {palette.LEADER}; font-weight: 600; }}
 """
 
